@@ -1,0 +1,46 @@
+# One command each: demo, test, check, bench. Everything that they need, they set up themselves.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
+
+.PHONY: help venv check format lock demo test unit e2e bench clean
+help: ## what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+venv: $(VENV)/.synced ## the locked Python environment in .venv
+$(VENV)/.synced: requirements/dev.lock Makefile
+	@tools/python-env $(VENV) $(UV_VERSION)
+	@touch $@
+
+lock: venv ## write requirements/*.lock anew from pyproject.toml
+	uv pip compile -q pyproject.toml --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements/operator.lock
+	uv pip compile -q pyproject.toml --group dev --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements/dev.lock
+
+format: venv ## format the code
+	ruff format -q . && ruff check -q --fix .
+
+check: venv ## format, lint, types, layers, spelling; seconds
+	ruff format --check -q .
+	ruff check -q .
+	mypy
+	lint-imports --no-logo
+	codespell
+	yamllint -s crds manifests examples
+
+-include devcluster/targets.mk
+
+unit: venv ## tests that need no cluster
+	pytest -q tests/unit
+
+test: venv ## everything that CI runs
+	tools/test
+
+demo: venv ## a whole day of releases on a real cluster, under load
+	python -m demo
+
+bench: venv ## speed as ratios to a bare PATCH, size, counts of requests
+	python -m bench

@@ -1,0 +1,1 @@
+"""The TradingRelease operator: blue-green releases of several components at once."""
