@@ -42,11 +42,11 @@ def run(
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(word) for word in argv]
     with log.open("ab") as out:
-        out.write(f"$ {' '.join(command)}\n".encode())
+        out.write(f"$ {_spoken(command)}\n".encode())
         out.flush()
         done = subprocess.run(command, stdin=stdin, stdout=out, stderr=out, env=env, cwd=cwd, check=False)
     if done.returncode:
-        raise StepFailedError(failure(f"{command[0]} ended with {done.returncode}", log))
+        raise StepFailedError(failure(f"{_spoken(command)} ended with {done.returncode}", log))
 
 
 def failure(what: str, log: Path, lines: int = 25) -> str:
@@ -56,15 +56,24 @@ def failure(what: str, log: Path, lines: int = 25) -> str:
     return f"{what}; the last lines of its log:\n{shown}\n  more: less {log}"
 
 
-def output(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
+def output(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """What a command prints; on failure raise with what it said."""
     done = subprocess.run(
-        [str(word) for word in argv], input=stdin, capture_output=True, text=True, env=env, check=False,
-        stdin=None if stdin is not None else subprocess.DEVNULL,
+        [str(word) for word in argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, cwd=cwd, check=False
     )
     if done.returncode:
-        raise StepFailedError(f"{' '.join(map(str, argv))} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise StepFailedError(f"{_spoken([*map(str, argv)])} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done.stdout
+
+
+def _spoken(command: Sequence[str]) -> str:
+    """Leave out of a command how it enters a sandbox and with what environment."""
+    words = list(command)
+    if "env" in words:
+        words = words[words.index("env") + 1 :]
+        while "=" in words[0]:
+            words.pop(0)
+    return " ".join(words)
 
 
 @contextlib.contextmanager

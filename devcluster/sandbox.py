@@ -83,7 +83,7 @@ class Sandbox:
     def in_full(self, argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """`argv` wrapped to run in all namespaces: for podman, kind and what belongs to the cluster itself."""
         settings = [f"{key}={value}" for key, value in env.items()]
-        enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--wd=.", "--"]
+        enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", f"--wdns={Path.cwd()}", "--"]
         return [*enter, "env", *settings, *argv]
 
     def processes(self) -> Iterator[int]:

@@ -1,0 +1,49 @@
+"""Builds images of this project, also where nothing can be pulled, and saves them as archives."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from devcluster import host, kind, node_image, pins, podman
+from devcluster.places import cache, images
+from devcluster.progress import locked, run, step
+from devcluster.sandbox import Sandbox
+
+
+def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence[str]) -> Path:
+    """Build `tag`; the archive. Where no registry answers, BASE is Debian with Python and RUN has no network."""
+    archive = images() / (tag.replace("/", "_").replace(":", "_") + ".tar")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    log = archive.with_suffix(".log")
+    arguments = [word for argument in build_args for word in ("--build-arg", argument)]
+    options = ["--file", str((dockerfile or context / "Dockerfile").absolute()), "--tag", tag, *arguments, str(context.absolute())]
+    engine = _engine()
+    with locked(images() / "lock"), step(f"building the image {tag}"):
+        archive.unlink(missing_ok=True)
+        if engine:
+            run([engine, "build", *options], log)
+            run([engine, "save", "--output", archive, tag], log)
+        else:
+            _build_here(options, tag, archive, log)
+    return archive
+
+
+def _engine() -> str | None:
+    """A stock engine, unless images were made here before or no registry answers."""
+    version = pins.kubernetes()
+    return None if kind.made_here(version) or any((cache() / "stores").glob("base-*")) else kind.choose_engine(version)
+
+
+def _build_here(options: Sequence[str], tag: str, archive: Path, log: Path) -> None:
+    host.need(host.NAMESPACE_TOOLS, host.PODMAN_TOOLS)
+    base, store = node_image.base()
+    folder = images() / "podman"
+    env = podman.settings(folder, [store])
+    sandbox, holder = Sandbox.start(log)
+    try:
+        building = ["podman", "build", "--pull=never", "--network=none", "--build-arg", f"BASE={base}", *options]
+        run(sandbox.in_full(building, env), log)
+        run(sandbox.in_full(["podman", "save", "--quiet", "--format=docker-archive", f"--output={archive}", tag], env), log)
+        run(sandbox.in_full(["podman", "image", "prune", "--force"], env), log)
+    finally:
+        sandbox.end()
+        holder.communicate()
