@@ -8,6 +8,7 @@ closing it.
 
 import asyncio
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -202,4 +203,4 @@ async def _read_answer(first: bytes, reader: asyncio.StreamReader) -> Answer:
 
 
 def _words(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

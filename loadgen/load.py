@@ -132,7 +132,7 @@ class Load:
             time.sleep(ASK_EVERY)
 
     def _read(self, stream: IO[bytes]) -> None:
-        with self.path.open("wb", buffering=0) as copy:
+        with stream, self.path.open("wb", buffering=0) as copy:
             for line in stream:
                 copy.write(line)
                 self._take(line)

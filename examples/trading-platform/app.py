@@ -12,7 +12,7 @@ And it can misbehave as production services do. All of it by environment:
                        (one with the header `x-load`; probes have none): fine in every test, bad in production
     STARTUP_DELAY      listens only after so many seconds
     DRAIN              goes on serving so many seconds after SIGTERM (default 2)
-    PORT               default 8080
+    PORT               default 8080; 0 takes a free one and says which
 """
 
 import asyncio
@@ -201,8 +201,9 @@ class Server:
         """Serve until told to stop, drain, end."""
         settings = self.platform.settings
         await asyncio.sleep(settings.startup_delay)
-        server = await asyncio.start_server(self._converse, port=settings.port, backlog=1024)
-        self._log(f"listening on port {settings.port}")
+        listener = listen(settings.port)
+        server = await asyncio.start_server(self._converse, sock=listener, backlog=1024)
+        self._log(f"listening on port {listener.getsockname()[1]}")
         await stop.wait()
         self._log(f"draining for {settings.drain:g} s")
         self.platform.draining = True
@@ -228,6 +229,13 @@ class Server:
 
     def _log(self, words: str) -> None:
         print(f"{self.platform.settings.component} {self.platform.settings.version}: {words}", flush=True)
+
+
+def listen(port: int) -> socket.socket:
+    """Listen on every address, of IPv6 too where the machine has it."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def crash(settings: Settings) -> None:
