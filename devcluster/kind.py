@@ -194,7 +194,7 @@ class Kind:
     def _full_environment(self) -> dict[str, str]:
         """The shims on PATH enter the sandbox; a command that is inside does not want them."""
         env = self.environment()
-        return env | {"PATH": env["PATH"].removeprefix(f"{self.folder / 'bin'}:")}
+        return env | {"PATH": ":".join(part for part in env["PATH"].split(":") if part != str(self.folder / "bin"))}
 
     def _end_sandbox(self) -> None:
         containers = _containers(self.folder / "podman")
