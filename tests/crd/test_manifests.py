@@ -1,0 +1,114 @@
+"""What `kubectl apply -k manifests` installs: everything that the operator needs, and no right beyond it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.apiserver
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+OPERATOR = "system:serviceaccount:tradingrelease-system:tradingrelease-operator"
+READ = ["get", "list", "watch"]
+GRANTED = {
+    "tradingreleases.tradingplatform.io": READ,
+    "tradingreleases.tradingplatform.io/status": ["get", "patch"],
+    "releasecommands.tradingplatform.io": [*READ, "delete"],
+    "releasecommands.tradingplatform.io/status": ["get", "patch"],
+    "deployments.apps": [*READ, "create", "patch", "delete"],
+    "controllerrevisions.apps": [*READ, "create", "patch", "delete"],
+    "replicasets.apps": READ,
+    "services": [*READ, "create", "patch", "delete"],
+    "pods": READ,
+    "endpointslices.discovery.k8s.io": READ,
+    "events": ["create"],
+}
+
+
+@pytest.fixture(scope="module")
+def installed(server):
+    """Install the operator; there is no kubelet to run it."""
+    server.kubectl("apply", "--server-side", "--validate=strict", "-k", str(MANIFESTS))
+    return server
+
+
+def rights(server, account):
+    """Ask what RBAC gives an account in one namespace, by resource."""
+    table = server.kubectl("auth", "can-i", "--list", "--no-headers", f"--as={account}", "-n", "default")
+    rows = [line.split("[") for line in table.splitlines() if not line.startswith(" ")]
+    return {row[0].strip(): set(row[-1].strip("] ").split()) for row in rows}
+
+
+def test_the_operator_may_do_what_it_does_and_nothing_else(installed):
+    everybody = rights(installed, "system:serviceaccount:default:nobody")
+    own = {
+        resource: verbs
+        for resource, verbs in rights(installed, OPERATOR).items()
+        if verbs != everybody.get(resource)
+    }
+
+    assert own == {resource: set(verbs) for resource, verbs in GRANTED.items()}
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "get secrets", "list configmaps", "list namespaces", "list customresourcedefinitions.apiextensions.k8s.io",
+        "update services", "update deployments.apps", "deletecollection services", "create pods", "delete pods", "create pods --subresource=exec",
+        "patch tradingreleases.tradingplatform.io", "delete tradingreleases.tradingplatform.io", "create releasecommands.tradingplatform.io",
+        "create serviceaccounts --subresource=token", "impersonate users", "bind clusterroles.rbac.authorization.k8s.io",
+    ],
+)  # fmt: skip
+def test_the_operator_may_not(installed, right):
+    answer = installed.run("auth", "can-i", *right.split(), f"--as={OPERATOR}", "-A")
+
+    assert answer.stdout.strip() == "no"
+
+
+def pod_of_the_operator():
+    deployment = yaml.safe_load((MANIFESTS / "deployment.yaml").read_text())
+    template = deployment["spec"]["template"]
+    metadata = template["metadata"] | {"name": "operator", "namespace": "tradingrelease-system"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def test_its_pod_passes_the_restricted_pod_security_standard(installed, changed):
+    assert (
+        installed.accepted(pod_of_the_operator())["spec"]["containers"][0]["imagePullPolicy"]
+        == "IfNotPresent"
+    )
+
+    loose = changed(pod_of_the_operator(), {"spec/containers/0/securityContext/capabilities": ...})
+    assert 'violates PodSecurity "restricted:latest": unrestricted capabilities' in installed.refusal(loose)
+
+
+def test_its_pod_is_hardened_where_the_standard_asks_for_less():
+    spec = pod_of_the_operator()["spec"]
+    (container,) = spec["containers"]
+
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_there_is_never_a_second_operator_by_design():
+    spec = yaml.safe_load((MANIFESTS / "deployment.yaml").read_text())["spec"]
+
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_its_probes_name_a_port_of_the_container():
+    (container,) = pod_of_the_operator()["spec"]["containers"]
+    probes = {
+        container[probe]["httpGet"]["path"]: container[probe]["httpGet"]["port"]
+        for probe in ("livenessProbe", "readinessProbe")
+    }
+
+    assert container["ports"] == [{"name": "http", "containerPort": 8080}]
+    assert probes == {"/livez": "http", "/readyz": "http"}
+
+
+def test_the_base_and_the_folder_of_crds_apply_alike(installed):
+    """`kubectl apply -f crds` must not stumble over the kustomization in it."""
+    installed.kubectl("apply", "--server-side", "-f", str(MANIFESTS.parent / "crds"))
