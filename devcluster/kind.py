@@ -201,7 +201,7 @@ class Kind:
         groups = [group for container in containers for group in _cgroups(container)]
         sandbox = self.sandbox
         if sandbox:
-            sandbox.end(each_round=groups)
+            sandbox.end(frozen=groups)
         for group in groups:
             thaw(group)
             _remove(group)

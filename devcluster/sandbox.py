@@ -106,21 +106,23 @@ class Sandbox:
             finally:
                 _move(libc, home.fileno())
 
-    def end(self, timeout: float = 30.0, each_round: "Sequence[Path]" = ()) -> None:
-        """End everything inside. `each_round` are cgroups (v1) that may be frozen: a frozen process cannot die."""
+    def end(self, timeout: float = 30.0, frozen: Sequence[Path] = ()) -> None:
+        """End everything inside. `frozen` are cgroups (v1) that may be so: a frozen process cannot die."""
         members = list(self.processes())
-        _kill(self.pid) if self.alive() else None
+        ending = [self.pid, *members] if self.alive() else members
         deadline = time.monotonic() + timeout
-        while (self.alive() or any(map(_running, members))) and time.monotonic() < deadline:
+        _kill(self.pid) if self.alive() else None
+        while any(map(_running, ending)):  # process 1 goes last, when the kernel has ended all others
             for pid in members:
                 with contextlib.suppress(OSError):
                     if _namespace(pid, "net") == self.net:
                         _kill(pid)
-            for cgroup in each_round:
+            for cgroup in frozen:
                 thaw(cgroup)
-            time.sleep(0.05)
-        if self.alive():
-            raise StepFailedError(f"process {self.pid} of the sandbox does not end; look further: ps -o pid,stat,args {self.pid}")
+            if time.monotonic() > deadline:
+                left = ",".join(str(pid) for pid in ending if _running(pid))
+                raise StepFailedError(f"processes of the sandbox do not end; look further: ps -o pid,stat,args -p {left}")
+            time.sleep(0.02)
 
 
 def keep(holder: subprocess.Popen[bytes]) -> None:
