@@ -67,7 +67,8 @@ class Stream:
     async def _one(self, due: float) -> None:
         exchange, status, error = Exchange(), 0, ""
         try:
-            async with asyncio.timeout_at(due + self.timeout):
+            # From now, not from `due`: how late this process is must not make a server's answer late.
+            async with asyncio.timeout(self.timeout):
                 status = (await self.client.get(exchange)).status
         except NoAnswerError as failure:
             error = str(failure)
