@@ -1,0 +1,162 @@
+"""Acts: moving the Services of a stack, one guarded patch each.
+
+An act (adoption, promotion, rollback, undo) has a number; every Service that it moved carries its record. Which act
+is under way, and how far it came, is read from those records alone, so a crash between two patches loses nothing.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tradingrelease.policy import names
+from tradingrelease.policy.model import (
+    Claim,
+    Decision,
+    Deployment,
+    Record,
+    Rest,
+    Service,
+    Stack,
+    Switch,
+    World,
+)
+from tradingrelease.policy.reasons import Cause
+
+SOON = timedelta(milliseconds=200)
+
+
+def steered(world: World) -> dict[str, Service]:
+    """Return the Services that carry this release's mark."""
+    return {
+        name: s
+        for name, s in world.services.items()
+        if s.labels.get(names.RELEASE) == world.key.name and not s.preview_of
+    }
+
+
+def latest(world: World) -> Record | None:
+    """Return the record of the newest act that any of the release's Services carries."""
+    records = [s.record for s in steered(world).values() if s.record]
+    return max(records, key=lambda r: r.act, default=None)
+
+
+def next_number(world: World) -> int:
+    """Return the number for a new act."""
+    newest, live = latest(world), world.memory.live
+    return max(newest.act if newest else 0, live.act if live else 0) + 1
+
+
+def unfinished(world: World) -> Record | None:
+    """Return the record of an act that has begun and is not yet remembered as done."""
+    newest, live = latest(world), world.memory.live
+    if newest is None or newest.cause in {Cause.ADOPT, Cause.REPAIR}:
+        return None
+    done = live.act if live else 0
+    return newest if newest.act > done else None
+
+
+def moved_by(world: World, act: int) -> list[Service]:
+    """Return the Services whose newest record is that of an act, and that still select what it gave them."""
+    return [s for s in steered(world).values() if s.record and s.record.act == act and s.selected == s.record.selected]
+
+
+def target_of(world: World, act: Record) -> Stack | None:
+    """Return the stack that an act moves to."""
+    return world.memory.stack_of(act.to)
+
+
+def remaining(world: World, act: Record) -> list[tuple[str, str]]:
+    """Return what an act still has to move, in its order: (Service, component revision to select).
+
+    An undo takes back what the act before it moved, in reverse; everything else moves a stack's Services, a rollback
+    in reverse.
+    """
+    if act.cause is Cause.UNDO:
+        undone = [s for s in moved_by(world, act.act - 1) if s.record and s.record.to == act.origin]
+        order = {name: i for i, name in enumerate(_order(world, act.origin))}
+        undone.sort(key=lambda s: order.get(s.name, -1), reverse=True)
+        return [(s.name, s.record.before) for s in undone if s.record]
+    stack = target_of(world, act)
+    if stack is None:
+        return []
+    left = [
+        (name, member.revision)
+        for member in stack.members
+        for name in member.services
+        if (service := world.services.get(name)) and service.selected != member.revision
+    ]
+    return left[::-1] if act.cause is Cause.ROLLBACK else left
+
+
+def _order(world: World, revision: str) -> tuple[str, ...]:
+    stack = world.memory.stack_of(revision)
+    return stack.services if stack else ()
+
+
+def complete(world: World, act: Record) -> bool:
+    """Tell whether an act has moved all that it has to move."""
+    if act.cause is not Cause.UNDO and target_of(world, act) is None:
+        return False
+    return not remaining(world, act)
+
+
+def begin(world: World, template: Record, rule: str, now: datetime) -> Decision | None:
+    """Return the first write of a new act, or None where there is nothing to move."""
+    return _move(world, replace(template, act=next_number(world), at=now), rule)
+
+
+def go_on(world: World, act: Record, rule: str, now: datetime) -> Decision | None:
+    """Return the next write of an act under way, or None where it is complete."""
+    return _move(world, replace(act, at=now), rule)
+
+
+def _move(world: World, act: Record, rule: str) -> Decision | None:
+    left = remaining(world, act)
+    if not left:
+        return None
+    name, revision = left[0]
+    return point(world, name, replace(act, selected=revision), rule)
+
+
+def point(world: World, service_name: str, record: Record, rule: str) -> Decision:
+    """Return the write that makes a Service select `record.selected`: its claim first, where that is not in place."""
+    service = world.services[service_name]
+    record = replace(record, before=service.selected or "")
+    switch = Switch(service.name, service.version, record.selected, record)
+    because = f"Service {service.name}: {record.before or 'no revision'} -> {record.selected}: {record.because}"
+    if record.selected == names.NOTHING:
+        return Decision(switch, rule, record.reason or str(record.cause), because)
+    deployment = _deployment_behind(world, record.selected, service)
+    if deployment is None or deployment.replicas == 0:
+        state = "gone" if deployment is None else f"scaled to zero ({deployment.name})"
+        text = f"Service {service.name} is to select {record.selected}, whose Deployment is {state}"
+        return Decision(Rest(), rule, "TargetMissing", text, look_again=timedelta(seconds=1), stalled=True)
+    claimed = deployment.claims.get(service.name, 0)
+    if claimed == service.version:
+        return Decision(switch, rule, record.reason or str(record.cause), because)
+    if claimed > service.version:
+        text = f"the last read of Service {service.name} is older than the claim on it"
+        return Decision(Rest(), rule, "StaleRead", text, look_again=SOON)
+    text = f"Deployment {deployment.name} claims Service {service.name} at {service.version} before the switch"
+    return Decision(claim(world, deployment, {service.name}), rule, "Claiming", text)
+
+
+def claim(world: World, deployment: Deployment, services: set[str]) -> Claim:
+    """Return the write that brings a Deployment's claims up to its Services' versions; never lowers one."""
+    raised = {
+        name: world.services[name].version
+        for name in sorted(services)
+        if name in world.services and world.services[name].version > deployment.claims.get(name, 0)
+    }
+    return Claim(deployment.name, deployment.uid, deployment.version, raised)
+
+
+def _deployment_behind(world: World, component_revision: str, service: Service) -> Deployment | None:
+    """Return the Deployment of that component revision whose pods satisfy the Service's own selector."""
+    own = names.own_selector(service.selector)
+    fitting = [
+        d
+        for d in world.deployments.values()
+        if d.revision == component_revision and not d.deleting and all(d.pod_labels.get(k) == v for k, v in own.items())
+    ]
+    # Two components with one template have Deployments of one revision: the one that claims the Service is meant.
+    return max(fitting, key=lambda d: (d.claims.get(service.name, 0), d.name), default=None)

@@ -1,0 +1,143 @@
+"""Memory to status and back. A round trip loses nothing; a field that cannot be read is treated as absent."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tradingrelease.policy.model import (
+    Answer,
+    Candidate,
+    HistoryEntry,
+    Latched,
+    Live,
+    Member,
+    Memory,
+    Paused,
+    Retained,
+    Settings,
+    Stack,
+)
+from tradingrelease.policy.reasons import Outcome
+
+Json = dict[str, Any]
+
+
+def stamp(at: datetime) -> str:
+    """Return RFC 3339 with milliseconds, UTC."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """Parse what `stamp` or the API server wrote."""
+    return datetime.fromisoformat(text)
+
+
+def _maybe(text: str | None) -> datetime | None:
+    return moment(text) if text else None
+
+
+def _stack_out(stack: Stack) -> Json:
+    components = [{"name": m.name, "revision": m.revision, "services": list(m.services)} for m in stack.members]
+    return {"revision": stack.revision, "version": stack.version, "components": components}
+
+
+def _stack_in(raw: Mapping[str, Any]) -> Stack:
+    members = (Member(c["name"], c["revision"], tuple(c.get("services") or ())) for c in raw.get("components") or ())
+    return Stack(raw["revision"], raw.get("version", ""), tuple(members))
+
+
+def to_status(memory: Memory) -> Json:
+    """Return the remembered part of a status; every key is present, so that a merge patch replaces all of it."""
+    live, candidate, paused = memory.live, memory.candidate, memory.paused
+    return {
+        "live": live
+        and _stack_out(live.stack)
+        | {
+            "since": stamp(live.since),
+            "watchSince": stamp(live.watch_since),
+            "provenAt": live.proven_at and stamp(live.proven_at),
+            "act": live.act,
+        },
+        "candidate": candidate
+        and _stack_out(candidate.stack) | {"attempt": candidate.attempt, "startedAt": stamp(candidate.started_at)},
+        "retained": [_stack_out(r.stack) | {"until": stamp(r.until)} for r in memory.retained],
+        "latched": [
+            _stack_out(latch.stack) | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at)}
+            for latch in memory.latched
+        ],
+        "history": [_history_out(entry) for entry in memory.history],
+        "paused": paused and {"at": stamp(paused.at), "reason": paused.reason, "order": paused.order},
+        "orders": [{"uid": a.uid, "phase": a.phase, "reason": a.reason, "message": a.message} for a in memory.answers],
+        "settings": {
+            "replicas": dict(memory.settings.replicas),
+            "retainFor": f"{memory.settings.retain_for.total_seconds():g}s",
+            "retainRevisions": memory.settings.retain_revisions,
+            "keepFailedFor": f"{memory.settings.keep_failed_for.total_seconds():g}s",
+            "onDelete": memory.settings.on_delete,
+        },
+    }
+
+
+def _history_out(entry: HistoryEntry) -> Json:
+    times = {"started": entry.started, "switched": entry.switched, "finished": entry.finished}
+    return {
+        "revision": entry.revision,
+        "version": entry.version,
+        "outcome": str(entry.outcome),
+        **{key: stamp(at) for key, at in times.items() if at},
+        "reason": entry.reason,
+        "by": entry.by,
+    }
+
+
+def from_status(status: Mapping[str, Any]) -> Memory:
+    """Read back what `to_status` wrote."""
+    live, candidate, paused = status.get("live"), status.get("candidate"), status.get("paused")
+    settings = status.get("settings") or {}
+    return Memory(
+        live=live
+        and Live(
+            _stack_in(live),
+            since=moment(live["since"]),
+            watch_since=moment(live.get("watchSince") or live["since"]),
+            proven_at=_maybe(live.get("provenAt")),
+            act=int(live.get("act", 0)),
+        ),
+        candidate=candidate
+        and Candidate(_stack_in(candidate), int(candidate.get("attempt", 1)), moment(candidate["startedAt"])),
+        retained=tuple(Retained(_stack_in(r), moment(r["until"])) for r in status.get("retained") or ()),
+        latched=tuple(
+            Latched(_stack_in(entry), entry.get("reason", ""), entry.get("message", ""), moment(entry["at"]))
+            for entry in status.get("latched") or ()
+        ),
+        history=tuple(_history_in(entry) for entry in status.get("history") or ()),
+        paused=paused and Paused(moment(paused["at"]), paused.get("reason", ""), paused.get("order", "")),
+        answers=tuple(
+            Answer(a["uid"], a.get("phase", "Done"), a.get("reason", ""), a.get("message", ""))
+            for a in status.get("orders") or ()
+        ),
+        settings=Settings(
+            replicas={str(k): int(v) for k, v in (settings.get("replicas") or {}).items()},
+            retain_for=_seconds(settings.get("retainFor"), Settings().retain_for),
+            retain_revisions=int(settings.get("retainRevisions", 1)),
+            keep_failed_for=_seconds(settings.get("keepFailedFor"), Settings().keep_failed_for),
+            on_delete=settings.get("onDelete", "Keep"),
+        ),
+    )
+
+
+def _seconds(text: str | None, default: timedelta) -> timedelta:
+    return timedelta(seconds=float(text.removesuffix("s"))) if text else default
+
+
+def _history_in(entry: Mapping[str, Any]) -> HistoryEntry:
+    return HistoryEntry(
+        revision=entry.get("revision", ""),
+        version=entry.get("version", ""),
+        outcome=Outcome(entry.get("outcome", Outcome.PROMOTED)),
+        started=_maybe(entry.get("started")),
+        switched=_maybe(entry.get("switched")),
+        finished=_maybe(entry.get("finished")),
+        reason=entry.get("reason", ""),
+        by=entry.get("by", ""),
+    )

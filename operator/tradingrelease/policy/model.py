@@ -1,0 +1,712 @@
+"""The values that policy works on: the world as observed, what is remembered, and what is decided.
+
+Roles (live, candidate, retained) belong to revisions, never to objects. Times are aware datetimes on the API
+server's clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tradingrelease.policy import names
+from tradingrelease.policy.reasons import Action, Cause, Outcome
+from tradingrelease.policy.spec import Health, Rejected, Spec
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names one release."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+# --- what is remembered: the part of status that is read back -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One component of a stack: which component revision, behind which Services."""
+
+    name: str
+    revision: str
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A revision and the component revisions that belong together in it, in switching order."""
+
+    revision: str
+    version: str
+    members: tuple[Member, ...]
+
+    def member(self, name: str) -> Member | None:
+        """Return the member for a component, if the stack has one."""
+        return next((m for m in self.members if m.name == name), None)
+
+    def wants(self, service: str) -> str | None:
+        """Return the component revision that this stack puts behind a Service, if it names it."""
+        return next((m.revision for m in self.members if service in m.services), None)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """All Services of the stack, in switching order."""
+        return tuple(service for member in self.members for service in member.services)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The stack that the Services select."""
+
+    stack: Stack
+    since: datetime
+    watch_since: datetime
+    proven_at: datetime | None
+    act: int
+    """Number of the last act (switch, rollback, undo, adoption) that is part of this memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The stack that the spec asks for and that is not live yet."""
+
+    stack: Stack
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A former live, proven stack kept for rollback."""
+
+    stack: Stack
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Latched:
+    """A stack that failed or was rolled back; not tried again until its spec changes or a Retry."""
+
+    stack: Stack
+    reason: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One revision's story, for people."""
+
+    revision: str
+    version: str
+    outcome: Outcome
+    started: datetime | None
+    switched: datetime | None
+    finished: datetime | None
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """An ordered pause."""
+
+    at: datetime
+    reason: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an order: kept in memory until the order itself says so."""
+
+    uid: str
+    phase: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The newest accepted values of what is not part of a revision: a later typo must not shorten a retention."""
+
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    retain_for: timedelta = timedelta(hours=24)
+    retain_revisions: int = 1
+    keep_failed_for: timedelta = timedelta(minutes=15)
+    on_delete: str = "Keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that outlives one look at the world, stored in status."""
+
+    live: Live | None = None
+    candidate: Candidate | None = None
+    retained: tuple[Retained, ...] = ()
+    """Newest first."""
+    latched: tuple[Latched, ...] = ()
+    """Newest first."""
+    history: tuple[HistoryEntry, ...] = ()
+    """Newest first."""
+    paused: Paused | None = None
+    answers: tuple[Answer, ...] = ()
+    settings: Settings = Settings()
+
+    def latch_of(self, revision: str) -> Latched | None:
+        """Return the latch of a revision, if it has one."""
+        return next((latch for latch in self.latched if latch.stack.revision == revision), None)
+
+    def stack_of(self, revision: str) -> Stack | None:
+        """Return the remembered stack of a revision, whatever its role."""
+        known: list[Stack] = [self.live.stack] if self.live else []
+        known += [self.candidate.stack] if self.candidate else []
+        known += [r.stack for r in self.retained] + [latch.stack for latch in self.latched]
+        return next((stack for stack in known if stack.revision == revision), None)
+
+
+# --- what is observed -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a Service's switch annotation says: the act that last moved its selector."""
+
+    act: int
+    cause: Cause
+    to: str
+    """Revision that the act moves to."""
+    origin: str
+    """Revision that the act moves away from ("" at adoption)."""
+    selected: str
+    """Component revision that this Service was given."""
+    before: str
+    """Component revision that this Service selected before ("" where the key was absent)."""
+    at: datetime
+    because: str
+    order: str = ""
+    """uid of the ReleaseCommand that ordered it."""
+    latches: bool = False
+    """A rollback that latches what it leaves."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service of the namespace."""
+
+    name: str
+    uid: str
+    version: int
+    """resourceVersion; compared as an integer (guaranteed since Kubernetes 1.35, true of etcd before)."""
+    selector: Mapping[str, str]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    type: str
+    ports: tuple[Mapping[str, Any], ...]
+    headless: bool
+    publish_not_ready: bool
+    record: Record | None
+    deleting: bool = False
+
+    @property
+    def selected(self) -> str | None:
+        """The component revision that the Service selects; None without our key."""
+        return self.selector.get(names.REVISION)
+
+    @property
+    def marked_by(self) -> tuple[str, str] | None:
+        """Name and uid of the release whose mark the Service carries."""
+        name, uid = self.labels.get(names.RELEASE), self.annotations.get(names.RELEASE_UID)
+        return (name, uid or "") if name else None
+
+    @property
+    def preview_of(self) -> str | None:
+        """The Service that this one previews, if it is a preview of ours."""
+        return self.labels.get(names.PREVIEW_OF)
+
+    @property
+    def break_glass(self) -> bool:
+        """Somebody took the selector into their own hands."""
+        return self.annotations.get(names.BREAK_GLASS) == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A Deployment of ours."""
+
+    name: str
+    uid: str
+    version: int
+    component: str
+    revision: str
+    """Component revision."""
+    created_for: str
+    created_version: str
+    created_at: datetime
+    release_uid: str
+    owner_uids: frozenset[str]
+    adopted_from: str
+    served: bool
+    proven: frozenset[str]
+    claims: Mapping[str, int]
+    replicas: int
+    min_ready_seconds: int
+    template: Mapping[str, Any]
+    settled: bool
+    """The Deployment controller has seen the newest generation."""
+    available: int
+    updated: int
+    deleting: bool
+    replica_failure: str
+    """The API server's words when pods cannot be created."""
+    replica_failure_since: datetime | None
+
+    @property
+    def pod_labels(self) -> Mapping[str, str]:
+        """Labels of its pods."""
+        labels: Mapping[str, str] = (self.template.get("metadata") or {}).get("labels") or {}
+        return labels
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a container's status says of trouble."""
+
+    name: str
+    restarts: int
+    waiting: str
+    waiting_message: str
+    died: str
+    """Reason of the last termination: Error, OOMKilled, ..."""
+    exit_code: int
+    died_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of one of our Deployments."""
+
+    name: str
+    uid: str
+    deployment_uid: str
+    """uid of the Deployment that owns it through its ReplicaSet; "" where the chain is broken."""
+    labels: Mapping[str, str]
+    ip: str
+    host_ip: str
+    host_network: bool
+    node: str
+    ready: bool
+    terminating: bool
+    created_at: datetime
+    ports: Mapping[str, int]
+    """Container ports by name."""
+    containers: tuple[Container, ...]
+    unschedulable: str
+    unschedulable_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What a Service's EndpointSlices say, all slices together."""
+
+    ready: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """uids of ready pods by port name ("" for an unnamed port, or for a Service without ports)."""
+    every: frozenset[str] = frozenset()
+    """uids of all pods that may get new connections (ready, or not known to be unready)."""
+
+    def serving(self, ports: tuple[Mapping[str, Any], ...]) -> frozenset[str]:
+        """Return the uids of pods that are ready on every port of the Service."""
+        wanted = [str(port.get("name") or "") for port in ports] or [""]
+        found = [self.ready.get(name, frozenset()) for name in wanted]
+        return frozenset.intersection(*found)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A ReleaseCommand."""
+
+    name: str
+    uid: str
+    action: Action
+    revision: str
+    force: bool
+    reason: str
+    created_at: datetime
+    phase: str
+    """"" (never seen), Pending, Done or Refused."""
+    answered_at: datetime | None
+    expired: bool = False
+    """First seen too long after it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """What the probes of one pod said lately, under one revision, attempt and health block."""
+
+    passed: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    """In a row: the pod's node or network did not answer at all, which says nothing about the code."""
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a stack's pods answered when asked once, before a rollback."""
+
+    at: datetime
+    passed: frozenset[str]
+    """uids of pods that passed."""
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What serves a Service that is not steered yet."""
+
+    kind: str
+    """Nothing, Deployment, Ours or Ambiguous."""
+    message: str = ""
+    name: str = ""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    replicas: int = 0
+    min_ready_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server's answer to a dry run."""
+
+    reason: str
+    message: str
+    terminal: bool
+    """Nothing but another spec can cure it."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One release and all that matters to it, as last seen."""
+
+    key: Key
+    uid: str
+    generation: int
+    version: int
+    deleting: bool
+    spec: Spec | Rejected
+    memory: Memory
+    conditions: Mapping[str, Mapping[str, Any]]
+    observed_generation: int
+    services: Mapping[str, Service]
+    """Every Service of the namespace, by name."""
+    other_releases: Mapping[str, str]
+    """uid by name of the other releases of the namespace."""
+    deployments: Mapping[str, Deployment]
+    """Ours, by name."""
+    pods: tuple[Pod, ...]
+    endpoints: Mapping[str, Endpoints]
+    """By Service name, for marked Services and previews."""
+    stored: Mapping[str, Spec]
+    """Stored specs by revision."""
+    orders: tuple[Order, ...]
+    """Oldest first."""
+    streaks: Mapping[tuple[str, str], Streak]
+    """By scope (see `scope`) and pod uid."""
+    asked: Mapping[str, Asked]
+    """By revision."""
+    dry_runs: Mapping[str, Refusal | None]
+    """By component revision: None where the API server would accept the Deployment."""
+    backings: Mapping[str, Backing]
+    """By Service, for listed Services without our selector key."""
+    since: Mapping[str, datetime]
+    """When each signal (see signals.py) became true, as far as this process saw."""
+    confirmed_dead: Mapping[str, datetime]
+    """By Service: when a direct read confirmed that it has no ready endpoint, for as long as that holds."""
+
+    def deployment(self, component: str, revision: str) -> Deployment | None:
+        """Return our Deployment of a component revision, if it stands."""
+        found = self.deployments.get(names.deployment_name(self.key.name, component, revision))
+        return None if found is None or found.deleting else found
+
+    def pods_of(self, deployment: Deployment) -> tuple[Pod, ...]:
+        """Return the pods that a Deployment owns and that are not on their way out."""
+        return tuple(p for p in self.pods if p.deployment_uid == deployment.uid and not p.terminating)
+
+    def spec_of(self, revision: str) -> Spec | None:
+        """Return the stored spec of a revision: the one that judges it, never a newer one."""
+        return self.stored.get(revision)
+
+    def health_of(self, revision: str, component: str) -> Health | None:
+        """Return how a revision's own spec asks a component for its health."""
+        spec = self.spec_of(revision)
+        found = spec.component(component) if spec else None
+        return found.health if found else None
+
+    @property
+    def wanted(self) -> Spec | None:
+        """The spec as parsed, or None where it was rejected."""
+        return self.spec if isinstance(self.spec, Spec) else None
+
+
+def stack_for(spec: Spec) -> Stack:
+    """Return the stack that a spec asks for."""
+    return Stack(
+        spec.revision,
+        spec.version,
+        tuple(Member(c.name, c.revision, tuple(c.services)) for c in spec.components),
+    )
+
+
+def scope(revision: str, attempt: int | None) -> str:
+    """Return what evidence is bound to: a revision and its attempt, or its watch."""
+    return f"{revision}/watch" if attempt is None else f"{revision}/{attempt}"
+
+
+# --- what is decided ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Do nothing now."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """Keep an accepted spec in an immutable ControllerRevision."""
+
+    revision: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Ask the API server whether it would take a component's Deployment."""
+
+    component_revision: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Write the release's mark onto a Service; `gate` also makes it select nothing of ours yet."""
+
+    service: str
+    version: int
+    gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unmark:
+    """Take the mark off a Service. This write is also a fence."""
+
+    service: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDeployment:
+    """Create the Deployment of a component revision, with its claims."""
+
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePreview:
+    """Create or recreate a preview Service."""
+
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPreview:
+    """Point a preview at the candidate of now."""
+
+    name: str
+    version: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePreview:
+    """Remove a preview Service."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Write a Deployment's claims on Service versions. The only write that touches claims after creation."""
+
+    deployment: str
+    uid: str
+    version: int
+    claims: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Move one Service's selector. Legal only with a claim that equals the Service's version."""
+
+    service: str
+    version: int
+    component_revision: str
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    """Write served/proven onto a Deployment, so that they outlive the release object."""
+
+    deployment: str
+    uid: str
+    version: int
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Change a Deployment's size to something above zero, or to a zero that its author asked for."""
+
+    deployment: str
+    uid: str
+    version: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put back what somebody edited in a Deployment of ours. Never touches claims."""
+
+    deployment: str
+    uid: str
+    version: int
+    template: Mapping[str, Any] | None
+    min_ready_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Make a Deployment owned by the release (onDelete: Remove) or by nobody (Keep)."""
+
+    deployment: str
+    uid: str
+    version: int
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Scale a Deployment to zero, or delete it. Fences first where a claim is not yet stale."""
+
+    deployment: str
+    uid: str
+    claims: Mapping[str, int]
+    delete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask a stack's pods for their health once, in parallel, before a rollback."""
+
+    revision: str
+    targets: tuple["Target", ...]
+    ready_without_probe: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmDead:
+    """Read a Service's EndpointSlices directly: is there really no ready endpoint?"""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSpec:
+    """Delete a stored spec that nothing refers to any more."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetOrder:
+    """Delete an order answered 90 days ago."""
+
+    name: str
+    uid: str
+
+
+Step = (
+    Rest
+    | StoreSpec
+    | DryRun
+    | Mark
+    | Unmark
+    | CreateDeployment
+    | CreatePreview
+    | PatchPreview
+    | DeletePreview
+    | Claim
+    | Switch
+    | Annotate
+    | Scale
+    | Restore
+    | Own
+    | Retire
+    | Ask
+    | ConfirmDead
+    | ForgetSpec
+    | ForgetOrder
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pod to be probed, and by which rules."""
+
+    scope: str
+    pod_uid: str
+    pod_name: str
+    ip: str
+    host_ip: str
+    port: int
+    health: Health
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened, for Events and the log; said once per `about`."""
+
+    reason: str
+    message: str
+    about: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next, why, and when to look again without being woken."""
+
+    step: Step
+    rule: str
+    reason: str
+    because: str
+    look_again: timedelta | None = None
+    memory: Memory | None = None
+    """What is to be remembered from now on, where that changed. It is stored before the step after it."""
+    notes: tuple[Note, ...] = ()
+    stalled: bool = False
+    """Nothing will move without a person."""
+    refused: tuple[str, str] | None = None
+    """Reason and message where the spec was not accepted."""
+    adopting: bool = False
+    """What serves today is being brought under the release."""

@@ -1,0 +1,79 @@
+"""The vocabulary of conditions, reasons, phases and outcomes. Reasons are one CamelCase word (API conventions)."""
+
+from enum import StrEnum
+
+
+class Condition(StrEnum):
+    """Types of `status.conditions`; each says in its value's name what True means."""
+
+    ACCEPTED = "Accepted"
+    SERVING = "Serving"
+    CANDIDATE_AVAILABLE = "CandidateAvailable"
+    CANDIDATE_VERIFIED = "CandidateVerified"
+    PROMOTED = "Promoted"
+    ROLLBACK_READY = "RollbackReady"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Cause(StrEnum):
+    """Why a Service's selector was moved."""
+
+    ADOPT = "Adopt"
+    PROMOTE = "Promote"
+    ROLLBACK = "Rollback"
+    UNDO = "Undo"
+    REPAIR = "Repair"
+
+
+class Outcome(StrEnum):
+    """How a revision's attempt ended, in `status.history`."""
+
+    PROMOTED = "Promoted"
+    PROVEN = "Proven"
+    FAILED = "Failed"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    ROLLED_BACK = "RolledBack"
+    ADOPTED = "Adopted"
+    TAKEN_OVER = "TakenOver"
+    SETTINGS_ONLY = "SettingsOnly"
+    RESTORED = "Restored"
+
+
+class Action(StrEnum):
+    """What a ReleaseCommand orders."""
+
+    ROLLBACK = "Rollback"
+    ABORT = "Abort"
+    RETRY = "Retry"
+    PAUSE = "Pause"
+    RESUME = "Resume"
+
+
+class Role(StrEnum):
+    """What a Deployment is to its release, strongest first."""
+
+    LIVE = "live"
+    RETAINED = "retained"
+    CANDIDATE = "candidate"
+    FAILED = "failed"
+    LEFTOVER = "leftover"
+
+
+class Phase(StrEnum):
+    """One word for people, derived from the conditions."""
+
+    PENDING = "Pending"
+    REJECTED = "Rejected"
+    ADOPTING = "Adopting"
+    DEPLOYING = "Deploying"
+    VERIFYING = "Verifying"
+    SWITCHING = "Switching"
+    WATCHING = "Watching"
+    READY = "Ready"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+    PAUSED = "Paused"
+    STALLED = "Stalled"

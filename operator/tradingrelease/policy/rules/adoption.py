@@ -1,0 +1,148 @@
+"""Services that serve something else today are taken over without a moment in which an unverified pod serves."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from tradingrelease.policy import acts, manifests, names
+from tradingrelease.policy.model import (
+    Backing,
+    CreateDeployment,
+    Decision,
+    Deployment,
+    Latched,
+    Mark,
+    Record,
+    Rest,
+    Scale,
+    Service,
+    Stack,
+    World,
+)
+from tradingrelease.policy.pods import troubles
+from tradingrelease.policy.reasons import Cause
+from tradingrelease.policy.spec import Component, Spec
+
+RULE: Final = "services_are_adopted"
+FOLLOW: Final = timedelta(seconds=1)
+"""How often the user's Deployment is looked at while its clone comes up; it is not ours to watch."""
+
+
+def services_are_marked(world: World, _: datetime) -> Decision | None:
+    """Write our mark on every listed Service, before anything is built on it."""
+    spec = world.wanted
+    if spec is None:
+        return None
+    for component in spec.components:
+        for name in component.services:
+            service = world.services[name]
+            if service.marked_by != (world.key.name, world.uid):
+                text = f"Service {name} is marked as steered by this release"
+                return Decision(Mark(name, service.version), "services_are_marked", "Marking", text)
+    return None
+
+
+def services_are_adopted(world: World, now: datetime) -> Decision | None:
+    """Bring every listed Service that lacks our key under it: by a clone of what it serves, or by `none`."""
+    spec = world.wanted
+    if spec is None or world.memory.paused:
+        return None
+    for component in spec.components:
+        unsteered = [world.services[n] for n in component.services if world.services[n].selected is None]
+        if unsteered and (decision := _adopt(world, spec, component, unsteered, now)):
+            return decision
+    return None
+
+
+def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Service], now: datetime) -> Decision | None:
+    live = world.memory.live
+    member = live.stack.member(component.name) if live else None
+    backings = {s.name: world.backings.get(s.name, Backing("Ambiguous", "not looked at yet")) for s in unsteered}
+    for name, backing in backings.items():
+        if backing.kind == "Ambiguous":
+            return _refused(f"component {component.name}, Service {name}: {backing.message}", "AdoptionAmbiguous")
+    foreign = [b for b in backings.values() if b.kind == "Deployment"]
+    if member:
+        if foreign:
+            text = (
+                f"component {component.name} is live as {member.revision}, but its Service serves Deployment "
+                f"{foreign[0].name}: list that Service under a component of its own"
+            )
+            return _refused(text, "AdoptionAmbiguous")
+        because = f"Service {unsteered[0].name} was added to component {component.name}"
+        return acts.point(world, unsteered[0].name, _record(world, member.revision, because, now), RULE)
+    if not foreign:
+        service = unsteered[0]
+        text = f"Service {service.name} selects no pod yet: it selects revision {names.NOTHING} until one is verified"
+        return Decision(Mark(service.name, service.version, gate=True), RULE, "Gating", text)
+    if len({b.name for b in foreign}) > 1:
+        both = " and ".join(sorted({b.name for b in foreign}))
+        return _refused(
+            f"component {component.name}: its Services serve different Deployments ({both})",
+            "AdoptionAmbiguous",
+        )
+    return _clone(world, spec, component, unsteered, foreign[0], now)
+
+
+def _clone(
+    world: World, spec: Spec, component: Component, unsteered: list[Service], source: Backing, now: datetime
+) -> Decision | None:
+    revision = names.digest(dict(source.template))
+    clone = world.deployment(component.name, revision)
+    adopted = names.digest({"adopted": source.name, "template": revision})
+    if latch := world.memory.latch_of(adopted):
+        return _refused(latch.message, "AdoptionFailed")
+    if clone is None:
+        body = manifests.deployment(
+            world.key, world.uid, component=component.name, revision=revision, template=source.template,
+            replicas=source.replicas, claims={s.name: s.version for s in unsteered}, created_for=adopted,
+            version=_version(source), min_ready_seconds=source.min_ready_seconds,
+            progress_deadline=component.progress_deadline, owned=spec.on_delete == "Remove", adopted_from=source.name,
+        )  # fmt: skip
+        text = f"component {component.name}: Deployment {source.name} serves today; its template is released first, unchanged"
+        return Decision(CreateDeployment(body["metadata"]["name"], body), RULE, "Adopting", text, adopting=True)
+    if clone.replicas != source.replicas and source.replicas > 0:
+        text = f"Deployment {clone.name} follows {source.name} to {source.replicas} replicas until it serves"
+        step = Scale(clone.name, clone.uid, clone.version, source.replicas)
+        return Decision(step, RULE, "Adopting", text, adopting=True)
+    if not clone.settled or clone.available < clone.replicas:
+        return _wait(world, component, clone, source, adopted, now)
+    because = f"its pods run the same template as Deployment {source.name}, which no longer serves"
+    return acts.point(world, unsteered[0].name, _record(world, revision, because, now), RULE)
+
+
+def _wait(
+    world: World, component: Component, clone: Deployment, source: Backing, adopted: str, now: datetime
+) -> Decision:
+    found = troubles(world, clone, restart_limit=1_000_000, attempt_start=clone.created_at)
+    why = f"; {found[0].message}" if found else ""
+    text = f"Deployment {clone.name}, the clone of {source.name}: {clone.available} of {clone.replicas} replicas available{why}"
+    if now - clone.created_at > component.progress_deadline:
+        stack = Stack(adopted, clone.created_version, ())
+        latch = Latched(stack, "AdoptionFailed", f"{text} after {component.progress_deadline}", now)
+        memory = replace(world.memory, latched=(latch, *world.memory.latched))
+        return replace(_refused(latch.message, "AdoptionFailed"), memory=memory)
+    return Decision(Rest(), RULE, "Adopting", text, look_again=FOLLOW, adopting=True)
+
+
+def failed_clones(world: World) -> list[Deployment]:
+    """Return clones that never served and are wanted no more."""
+    return [d for d in world.deployments.values() if d.adopted_from and world.memory.latch_of(d.created_for)]
+
+
+def _version(source: Backing) -> str:
+    labels = (source.template.get("metadata") or {}).get("labels") or {}
+    return str(labels.get("app.kubernetes.io/version") or labels.get("version") or "adopted")
+
+
+def _record(world: World, revision: str, because: str, now: datetime) -> Record:
+    live = world.memory.live
+    number = live.act if live else acts.next_number(world)
+    return Record(
+        act=number, cause=Cause.ADOPT, to=live.stack.revision if live else "", origin="", selected=revision,
+        before="", at=now, because=because, reason="Adopted",
+    )  # fmt: skip
+
+
+def _refused(message: str, reason: str) -> Decision:
+    return Decision(Rest(), RULE, reason, message, look_again=timedelta(seconds=5), refused=(reason, message))

@@ -1,0 +1,482 @@
+"""The candidate: begun, deployed, verified on every pod, switched to; or given up with the cluster's own words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from tradingrelease.policy import accept, acts, manifests, names
+from tradingrelease.policy.absorb import drop_candidate, latch_candidate, remember
+from tradingrelease.policy.model import (
+    Candidate,
+    CreateDeployment,
+    CreatePreview,
+    Decision,
+    DeletePreview,
+    Deployment,
+    HistoryEntry,
+    Member,
+    Memory,
+    Note,
+    PatchPreview,
+    Pod,
+    Record,
+    Rest,
+    Retire,
+    Scale,
+    Service,
+    Settings,
+    Stack,
+    World,
+    scope,
+    stack_for,
+)
+from tradingrelease.policy.pods import troubles
+from tradingrelease.policy.probes import unprobeable
+from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.rules.orders import roll_back
+from tradingrelease.policy.sizes import wanted_replicas
+from tradingrelease.policy.spec import Component, Spec
+
+# --- accept ----------------------------------------------------------------------------------------------------------
+
+
+def spec_is_accepted(world: World, _: datetime) -> Decision | None:
+    """Refuse what cannot work, and say what to write instead. Nothing is changed for a spec that is not accepted."""
+    rule = "spec_is_accepted"
+    spec = world.wanted
+    if spec is None:
+        return accept.refused(world, rule, world.spec) if not isinstance(world.spec, Spec) else None
+    if found := accept.problem(world, spec):
+        return accept.refused(world, rule, found)
+    return accept.judged(world, spec, rule)
+
+
+def settings_are_remembered(world: World, _: datetime) -> Decision | None:
+    """Remember what an accepted spec says beside its revision, so that a later typo shortens nothing."""
+    spec = world.wanted
+    if spec is None:
+        return None
+    settings = Settings(
+        replicas={c.name: c.replicas for c in spec.components if c.replicas is not None},
+        retain_for=spec.retain.for_,
+        retain_revisions=spec.retain.revisions,
+        keep_failed_for=spec.keep_failed_for,
+        on_delete=spec.on_delete,
+    )
+    if settings == world.memory.settings:
+        return None
+    memory = replace(world.memory, settings=settings)
+    return Decision(Rest(), "settings_are_remembered", "Accepted", "replicas and times of the spec", memory=memory)
+
+
+# --- begin -----------------------------------------------------------------------------------------------------------
+
+
+def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
+    """Begin, replace or end the candidate, so that it is what the accepted spec asks for."""
+    rule = "spec_has_its_candidate"
+    spec, memory = world.wanted, world.memory
+    if spec is None:
+        return None
+    live, candidate = memory.live, memory.candidate
+    if live and live.stack.revision == spec.revision:
+        return _superseded(world, spec, now, rule) if candidate else None
+    if memory.latch_of(spec.revision):
+        return _latched(world, spec, now, rule)
+    if retained := next((r for r in memory.retained if r.stack.revision == spec.revision), None):
+        since = world.since.get("rollback-asked", now)
+        because = f"the spec asks for version {spec.version} again, which is retained and proven"
+        return roll_back(world, retained, now, since, because=because, order="", latches=False, reason="AskedBySpec")
+    if live and _same_members(live.stack, spec):
+        return _settings_only(world, spec, now, rule)
+    if candidate and candidate.stack.revision == spec.revision:
+        return None
+    if memory.paused:
+        text = f"version {spec.version} waits: the release is paused"
+        return Decision(Rest(), rule, "Paused", text)
+    return _begin(world, spec, now, rule)
+
+
+def _begin(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
+    memory = world.memory
+    notes: tuple[Note, ...] = ()
+    if memory.candidate:
+        old = memory.candidate.stack
+        text = f"version {spec.version} was asked for"
+        memory = drop_candidate(memory, "Superseded", text, now, Outcome.SUPERSEDED)
+        notes = (
+            Note(
+                "Superseded",
+                f"version {old.version} ({old.revision}): {text}",
+                f"{old.revision}/{now.isoformat()}",
+            ),
+        )
+    tried = sum(1 for entry in memory.history if entry.revision == spec.revision)
+    candidate = Candidate(stack_for(spec), tried + 1, now)
+    text = f"version {spec.version} ({spec.revision}) is deployed and verified before it gets traffic"
+    note = Note("CandidateStarted", text, f"{spec.revision}/{candidate.attempt}/{now.isoformat()}")
+    memory = replace(memory, candidate=candidate)
+    return Decision(Rest(), rule, "CandidateStarted", text, memory=memory, notes=(*notes, note))
+
+
+def _superseded(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
+    text = f"the spec asks for the live version {spec.version} again"
+    memory = drop_candidate(world.memory, "Superseded", text, now, Outcome.SUPERSEDED)
+    return Decision(Rest(), rule, "Superseded", text, memory=memory)
+
+
+def _latched(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
+    memory = world.memory
+    latch = memory.latch_of(spec.revision)
+    why = f"{latch.reason}: {latch.message}" if latch else ""
+    text = f"version {spec.version} ({spec.revision}) is not tried again until its spec changes or a Retry is ordered; {why}"
+    if memory.candidate:
+        memory = drop_candidate(memory, "Superseded", f"version {spec.version} was asked for", now, Outcome.SUPERSEDED)
+        return Decision(Rest(), rule, "Superseded", text, memory=memory)
+    return Decision(Rest(), rule, latch.reason if latch else "Latched", text, stalled=True)
+
+
+def _same_members(live: Stack, spec: Spec) -> bool:
+    for component in spec.components:
+        member = live.member(component.name)
+        if (
+            member is None
+            or member.revision != component.revision
+            or not set(component.services) <= set(member.services)
+        ):
+            return False
+    return True
+
+
+def _settings_only(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
+    memory, live = world.memory, world.memory.live
+    if live is None:
+        raise AssertionError("settings change only what is live")
+    if memory.candidate:
+        memory = drop_candidate(memory, "Superseded", f"version {spec.version} was asked for", now, Outcome.SUPERSEDED)
+    watch_since = live.watch_since if live.proven_at else now
+    text = f"version {spec.version} ({spec.revision}) runs the live component revisions: settings only"
+    entry = HistoryEntry(
+        spec.revision, spec.version, Outcome.SETTINGS_ONLY, now, None, live.proven_at and now, text, "spec"
+    )
+    stack = stack_for(spec)
+    memory = replace(
+        memory,
+        live=replace(live, stack=stack, watch_since=watch_since),
+        retained=tuple(r for r in memory.retained if r.stack.revision != spec.revision),
+        history=remember(memory.history, entry),
+    )
+    note = Note("SettingsOnly", text, f"{spec.revision}/{now.isoformat()}")
+    return Decision(Rest(), rule, "SettingsOnly", text, memory=memory, notes=(note,))
+
+
+# --- deploy ----------------------------------------------------------------------------------------------------------
+
+
+def candidate_is_deployed(world: World, now: datetime) -> Decision | None:
+    """Create what the candidate lacks: Deployments with their claims, and previews of its Services."""
+    rule = "candidate_is_deployed"
+    candidate = world.memory.candidate
+    spec = world.spec_of(candidate.stack.revision) if candidate else None
+    if candidate is None or spec is None or world.memory.paused:
+        return None
+    for member in candidate.stack.members:
+        component = spec.component(member.name)
+        if component is None:
+            continue
+        deployment = world.deployment(member.name, member.revision)
+        if deployment is None:
+            if names.deployment_name(world.key.name, member.name, member.revision) in world.deployments:
+                text = f"the former Deployment of {member.name} {member.revision} is still being deleted"
+                return Decision(Rest(), rule, "Deploying", text, look_again=timedelta(seconds=1))
+            return _create(world, candidate, spec, component, rule)
+        if decision := _revive(world, candidate, member, deployment, rule):
+            return decision
+    return _previews(world, candidate, rule)
+
+
+def _create(world: World, candidate: Candidate, spec: Spec, component: Component, rule: str) -> Decision:
+    body = manifests.deployment(
+        world.key,
+        world.uid,
+        component=component.name,
+        revision=component.revision,
+        template=component.template,
+        replicas=wanted_replicas(world, _newest_sizes(world, spec), component.name),
+        claims={n: world.services[n].version for n in component.services if n in world.services},
+        created_for=candidate.stack.revision,
+        version=candidate.stack.version,
+        min_ready_seconds=component.min_ready_seconds,
+        progress_deadline=component.progress_deadline,
+        owned=world.memory.settings.on_delete == "Remove",
+    )
+    text = f"component {component.name}: revision {component.revision} (version {spec.version}) has no Deployment yet"
+    return Decision(CreateDeployment(body["metadata"]["name"], body), rule, "Deploying", text)
+
+
+def _newest_sizes(world: World, spec: Spec) -> Spec:
+    """Return the spec with the newest accepted replicas: scaling is not a release."""
+    sizes = world.memory.settings.replicas
+    components = tuple(c.model_copy(update={"replicas": sizes.get(c.name)}) for c in spec.components)
+    return spec.model_copy(update={"components": components})
+
+
+def _revive(world: World, candidate: Candidate, member: Member, deployment: Deployment, rule: str) -> Decision | None:
+    """Bring a Deployment that failed in an earlier attempt up again, or replace it where its pods are spent."""
+    if _serves(world, member):
+        return None
+    spent = [p for p in world.pods_of(deployment) if p.created_at < candidate.started_at and _spent(p)]
+    if spent and deployment.created_at < candidate.started_at and not _retained(world, member):
+        text = f"Deployment {deployment.name} failed in an earlier attempt ({spent[0].name}): made anew"
+        return Decision(
+            Retire(deployment.name, deployment.uid, deployment.claims, delete=True), rule, "Deploying", text
+        )
+    if deployment.replicas == 0:
+        wanted = world.memory.settings.replicas.get(member.name)
+        size = wanted if wanted is not None else max(_live_size(world, member.name), 1)
+        if size > 0:
+            text = f"Deployment {deployment.name} is brought up again with {size} replicas"
+            step = Scale(deployment.name, deployment.uid, deployment.version, size)
+            return Decision(step, rule, "Deploying", text)
+    return None
+
+
+def _spent(pod: Pod) -> bool:
+    return any(
+        c.restarts > 0 or (c.waiting and c.waiting not in {"ContainerCreating", "PodInitializing"})
+        for c in pod.containers
+    )
+
+
+def _retained(world: World, member: Member) -> bool:
+    return any(
+        m.revision == member.revision and m.name == member.name for r in world.memory.retained for m in r.stack.members
+    )
+
+
+def _live_size(world: World, component: str) -> int:
+    live = world.memory.live
+    member = live.stack.member(component) if live else None
+    deployment = world.deployment(member.name, member.revision) if member else None
+    return deployment.replicas if deployment else 0
+
+
+def _serves(world: World, member: Member) -> bool:
+    live = world.memory.live
+    same = live.stack.member(member.name) if live else None
+    return same is not None and same.revision == member.revision
+
+
+def _previews(world: World, candidate: Candidate, rule: str) -> Decision | None:
+    for member in candidate.stack.members:
+        for name in member.services:
+            service = world.services.get(name)
+            if service is None:
+                continue
+            body = manifests.preview(world.key, world.uid, service, member.revision)
+            found = world.services.get(body["metadata"]["name"])
+            text = f"{body['metadata']['name']} leads to revision {member.revision} of component {member.name}"
+            if found is None:
+                return Decision(CreatePreview(body["metadata"]["name"], body), rule, "Deploying", text)
+            if found.preview_of == name and not manifests.preview_matches(body, found):
+                return _remake(found, body, service, text, rule)
+    return None
+
+
+def _remake(found: Service, body: dict[str, object], service: Service, text: str, rule: str) -> Decision:
+    if found.headless != service.headless:  # clusterIP is immutable
+        return Decision(DeletePreview(found.name, found.uid), rule, "Deploying", text)
+    return Decision(PatchPreview(found.name, found.version, body), rule, "Deploying", text)
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What the candidate still lacks before it may get traffic."""
+
+    reason: str
+    message: str
+    available: bool
+    """Its replicas are all there; what lacks is evidence."""
+
+
+def candidate_may_fail(world: World, now: datetime) -> Decision | None:
+    """Give up on a candidate that cannot become well, at once where that is certain."""
+    rule = "candidate_may_fail"
+    candidate = world.memory.candidate
+    spec = world.spec_of(candidate.stack.revision) if candidate else None
+    if candidate is None or spec is None:
+        return None
+    for component in spec.components:
+        deployment = world.deployment(component.name, component.revision)
+        if deployment is None or _serves(world, Member(component.name, component.revision, ())):
+            continue
+        limit = spec.fail_fast.restart_limit
+        for trouble in troubles(world, deployment, limit, candidate.started_at):
+            if trouble.fatal or now - trouble.since > spec.fail_fast.stuck_for:
+                after = "" if trouble.fatal else f" for {_seconds(now - trouble.since)}"
+                return _fail(
+                    world,
+                    candidate,
+                    trouble.reason,
+                    f"component {component.name}{after}: {trouble.message}",
+                    now,
+                    rule,
+                )
+        if now - candidate.started_at > component.progress_deadline and (pending := first_pending(world)):
+            text = f"component {component.name}: not verified within {_seconds(component.progress_deadline)}: {pending.message}"
+            return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
+    return None
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():.0f} s"
+
+
+def _fail(
+    world: World, candidate: Candidate, reason: str, message: str, now: datetime, rule: str
+) -> Decision:
+    memory: Memory = latch_candidate(world.memory, reason, message, now, Outcome.FAILED)
+    text = f"version {candidate.stack.version} ({candidate.stack.revision}) failed: {message}"
+    note = Note(reason, text, f"{candidate.stack.revision}/{candidate.attempt}/failed", warning=True)
+    return Decision(Rest(), rule, reason, text, memory=memory, notes=(note,))
+
+
+def first_pending(world: World) -> Pending | None:
+    """Return the first thing that the candidate lacks; None: it may get traffic."""
+    return next(pending(world), None)
+
+
+def pending(world: World) -> Iterator[Pending]:
+    """Yield everything that the candidate lacks: first its replicas, then its evidence."""
+    candidate = world.memory.candidate
+    if candidate is None:
+        return
+    for member in candidate.stack.members:
+        yield from _not_available(world, member)
+    for member in candidate.stack.members:
+        yield from _not_resolved(world, member)
+    for member in candidate.stack.members:
+        yield from _not_healthy(world, candidate, member)
+
+
+def _not_available(world: World, member: Member) -> Iterator[Pending]:
+    deployment = world.deployment(member.name, member.revision)
+    if deployment is None:
+        yield Pending("Deploying", f"component {member.name} has no Deployment yet", available=False)
+        return
+    if deployment.replicas == 0:
+        yield Pending(
+            "ZeroReplicas",
+            f"component {member.name} wants 0 replicas and is not switched to",
+            available=False,
+        )
+        return
+    pods = world.pods_of(deployment)
+    ready = sum(pod.ready for pod in pods)
+    enough = deployment.available >= deployment.replicas <= deployment.updated
+    if deployment.settled and enough and ready == len(pods) >= deployment.replicas:
+        return
+    text = f"component {member.name}: {min(ready, deployment.available)} of {deployment.replicas} replicas available"
+    found = troubles(world, deployment, 1_000_000, deployment.created_at)
+    if found:
+        text = f"{text}; {found[0].message}"
+    yield Pending(found[0].reason if found else "Progressing", text, available=False)
+
+
+def _not_resolved(world: World, member: Member) -> Iterator[Pending]:
+    """Ports must resolve: the preview's EndpointSlices list every pod, ready, on every port."""
+    deployment = world.deployment(member.name, member.revision)
+    if deployment is None:
+        return
+    pods = {pod.uid for pod in world.pods_of(deployment)}
+    for name in member.services:
+        service = world.services.get(name)
+        preview = world.services.get(names.preview_name(name))
+        if service is None:
+            yield Pending("ServiceMissing", f"Service {name} does not exist", available=False)
+        elif preview is None or preview.selected != member.revision:
+            yield Pending("Deploying", f"Service {name} has no preview yet", available=False)
+        else:
+            found = world.endpoints.get(preview.name)
+            lacking = len(pods - (found.serving(service.ports) if found else frozenset()))
+            if lacking:
+                ports = ", ".join(str(p.get("targetPort", p.get("port"))) for p in service.ports)
+                text = (
+                    f"component {member.name}: {lacking} of {len(pods)} ready pods are no endpoint of {preview.name} "
+                    f"yet (do the pods have the target port {ports}?)"
+                )
+                yield Pending("NoEndpoints", text, available=True)
+
+
+def _not_healthy(world: World, candidate: Candidate, member: Member) -> Iterator[Pending]:
+    deployment = world.deployment(member.name, member.revision)
+    health = world.health_of(candidate.stack.revision, member.name)
+    if deployment is None or health is None:
+        return
+    where = scope(candidate.stack.revision, candidate.attempt)
+    pods = world.pods_of(deployment)
+    passed = 0
+    worst = ""
+    for pod in pods:
+        streak = world.streaks.get((where, pod.uid))
+        if text := unprobeable(pod, health):
+            worst = text
+        elif streak and streak.passed >= health.success_threshold:
+            passed += 1
+        elif streak and streak.last and not streak.passed:
+            worst = f"pod {pod.name}: {streak.last}"
+    if passed < len(pods):
+        text = f"component {member.name}: health passed on {passed} of {len(pods)} pods" + (
+            f"; {worst}" if worst else ""
+        )
+        yield Pending("HealthFailing" if worst else "HealthPending", text, available=True)
+
+
+# --- switch ----------------------------------------------------------------------------------------------------------
+
+
+def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
+    """Switch to a verified candidate: the first patch of the act. Until then, say what it waits for."""
+    rule = "traffic_is_on_the_candidate"
+    candidate, live = world.memory.candidate, world.memory.live
+    if candidate is None:
+        return None
+    if lacking := first_pending(world):
+        return Decision(Rest(), rule, lacking.reason, lacking.message, look_again=_deadline(world, candidate, now))
+    if world.memory.paused:
+        return Decision(
+            Rest(),
+            rule,
+            "Paused",
+            f"version {candidate.stack.version} is verified and waits: the release is paused",
+        )
+    if missing := [n for n in candidate.stack.services if n not in world.services]:
+        return Decision(Rest(), rule, "ServiceMissing", f"Service {missing[0]} does not exist", stalled=True)
+    because = f"version {candidate.stack.version} ({candidate.stack.revision}) is verified on every pod"
+    record = Record(
+        act=0, cause=Cause.PROMOTE, to=candidate.stack.revision, origin=live.stack.revision if live else "",
+        selected="", before="", at=now, because=because, reason="Switching",
+    )  # fmt: skip
+    return acts.begin(world, record, rule, now)
+
+
+_LOOK: Final = timedelta(seconds=10)
+
+
+def _deadline(world: World, candidate: Candidate, now: datetime) -> timedelta:
+    spec = world.spec_of(candidate.stack.revision)
+    if spec is None:
+        return _LOOK
+    ends = [candidate.started_at + c.progress_deadline - now for c in spec.components]
+    stuck = [
+        max(t.since + spec.fail_fast.stuck_for - now, timedelta(0))
+        for c in spec.components
+        if (d := world.deployment(c.name, c.revision))
+        for t in troubles(world, d, spec.fail_fast.restart_limit, candidate.started_at)
+    ]
+    soonest = min([*ends, *stuck, _LOOK])
+    return max(soonest, timedelta(0)) + timedelta(milliseconds=100)

@@ -1,0 +1,328 @@
+"""What serves now comes first: an act begun is finished, traffic has a home, failures of live roll back."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from tradingrelease.policy import acts, drift, manifests, names, signals
+from tradingrelease.policy.absorb import close
+from tradingrelease.policy.model import (
+    Ask,
+    ConfirmDead,
+    CreateDeployment,
+    Decision,
+    Deployment,
+    Live,
+    Member,
+    Note,
+    Record,
+    Rest,
+    Restore,
+    Retained,
+    Service,
+    Stack,
+    World,
+    scope,
+)
+from tradingrelease.policy.pods import crashed_since, not_standing, ready
+from tradingrelease.policy.probes import pod_targets
+from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.spec import Watch
+
+NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC)
+ANSWER_HOLDS: Final = timedelta(seconds=5)
+"""How long blue's answer counts when it was asked before a rollback."""
+
+
+def rollback_record(
+    live: Stack, target: Stack, *, because: str, reason: str, order: str = "", latches: bool = True
+) -> Record:
+    """Return the record of a rollback; number, time and Service are filled in when it is written."""
+    return Record(
+        act=0, cause=Cause.ROLLBACK, to=target.revision, origin=live.revision, selected="", before="",
+        at=NOT_YET, because=because, order=order, latches=latches, reason=reason,
+    )  # fmt: skip
+
+
+def any_dead(world: World) -> bool:
+    """Tell whether a live Service has no ready endpoint, as far as the watches show."""
+    return any(signal.startswith("dead:") for signal in world.since)
+
+
+# --- an act begun is finished, or undone ----------------------------------------------------------------------------
+
+
+def traffic_has_a_home(world: World, now: datetime) -> Decision | None:
+    """Recreate a live Deployment that somebody deleted."""
+    rule = "traffic_has_a_home"
+    live = world.memory.live
+    if live is None:
+        return None
+    for member in live.stack.members:
+        if names.deployment_name(world.key.name, member.name, member.revision) in world.deployments:
+            continue
+        if not any(s.selected == member.revision for n in member.services if (s := world.services.get(n))):
+            continue
+        if decision := recreate(world, live.stack, member, rule):
+            text = f"live Deployment of component {member.name} was deleted: recreated from its stored spec"
+            note = Note("LiveRecreated", text, f"{member.revision}/{now:%Y%m%d%H%M}", warning=True)
+            return replace(decision, because=text, notes=(note,))
+    return None
+
+
+def recreate(world: World, stack: Stack, member: Member, rule: str) -> Decision | None:
+    """Return the creation of a member's Deployment from the stack's stored spec, with claims."""
+    spec = world.spec_of(stack.revision)
+    component = spec.component(member.name) if spec else None
+    if spec is None or component is None or component.revision != member.revision:
+        return None
+    same = [d.replicas for d in world.deployments.values() if d.component == member.name]
+    replicas = world.memory.settings.replicas.get(member.name) or max(same, default=1) or 1
+    body = manifests.deployment(
+        world.key,
+        world.uid,
+        component=member.name,
+        revision=member.revision,
+        template=component.template,
+        replicas=replicas,
+        claims={n: world.services[n].version for n in member.services if n in world.services},
+        created_for=stack.revision,
+        version=stack.version,
+        min_ready_seconds=component.min_ready_seconds,
+        progress_deadline=component.progress_deadline,
+        owned=world.memory.settings.on_delete == "Remove",
+    )
+    return Decision(CreateDeployment(body["metadata"]["name"], body), rule, "Recreating", "")
+
+
+def selectors_are_ours(world: World, now: datetime) -> Decision | None:
+    """Put back a live Service's selector that others changed, or that a recreated Service lacks."""
+    rule = "selectors_are_ours"
+    live = world.memory.live
+    if live is None or world.memory.paused or acts.unfinished(world):
+        return None
+    for member in live.stack.members:
+        for name in member.services:
+            service = world.services.get(name)
+            if service is None or service.selected == member.revision or service.break_glass:
+                continue
+            if (mark := service.marked_by) and mark[0] != world.key.name:
+                continue
+            return _put_back(world, live, member, service, now, rule)
+    return None
+
+
+def _put_back(
+    world: World, live: Live, member: Member, service: Service, now: datetime, rule: str
+) -> Decision | None:
+    what = f"selected {service.selected}" if service.selected else "had no revision key"
+    because = f"it {what} though {member.revision} is live; somebody else wrote it"
+    record = Record(
+        act=live.act, cause=Cause.REPAIR, to=live.stack.revision, origin=live.stack.revision,
+        selected=member.revision, before="", at=now, because=because, reason="SelectorRepaired",
+    )  # fmt: skip
+    decision = acts.point(world, service.name, record, rule)
+    note = Note(
+        "SelectorRepaired",
+        f"Service {service.name}: {because}",
+        f"{service.uid}/{service.version}",
+        warning=True,
+    )
+    return replace(decision, notes=(note,)) if not isinstance(decision.step, Rest) else decision
+
+
+def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
+    """Restore the template of a live, candidate or retained Deployment that somebody edited."""
+    rule = "nobody_edited_ours"
+    if world.memory.paused:
+        return None
+    memory = world.memory
+    stacks = [s for s in (memory.candidate and memory.candidate.stack, memory.live and memory.live.stack) if s]
+    for stack in stacks + [r.stack for r in memory.retained]:
+        spec = world.spec_of(stack.revision)
+        for member in stack.members:
+            deployment = world.deployment(member.name, member.revision)
+            component = spec.component(member.name) if spec else None
+            if deployment is None or component is None or component.revision != member.revision:
+                continue
+            written = manifests.pod_template(world.key, member.name, member.revision, component.template)
+            if where := drift.edited(written, deployment.template):
+                text = f"Deployment {deployment.name} was edited ({where}): restored"
+                note = Note("EditRestored", text, f"{deployment.uid}/{deployment.version}", warning=True)
+                step = Restore(deployment.name, deployment.uid, deployment.version, written)
+                return Decision(step, rule, "EditRestored", text, notes=(note,))
+            if (
+                stack is stacks[0]
+                and not deployment.adopted_from
+                and deployment.min_ready_seconds != component.min_ready_seconds
+            ):
+                text = f"Deployment {deployment.name}: minReadySeconds is {component.min_ready_seconds} from now on"
+                step = Restore(deployment.name, deployment.uid, deployment.version, None, component.min_ready_seconds)
+                return Decision(step, rule, "SettingsOnly", text)
+    return None
+
+
+# --- live is healthy, or the last proven revision takes over ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why live is not well."""
+
+    reason: str
+    message: str
+    dead: str = ""
+    """The Service that has no ready endpoint, if that is the failure."""
+
+
+def watching(world: World) -> bool:
+    """Tell whether live is in its watch."""
+    return world.memory.live is not None and world.memory.live.proven_at is None
+
+
+def live_is_healthy(world: World, now: datetime) -> Decision | None:
+    """Roll back when live fails: any failure in the watch, loss of every endpoint while blue is retained."""
+    rule = "live_is_healthy"
+    live = world.memory.live
+    if live is None or acts.unfinished(world):
+        return None
+    failure = failing(world, live, now)
+    if failure is None:
+        return None
+    target = next((r for r in world.memory.retained if world.memory.latch_of(r.stack.revision) is None), None)
+    if target is None:
+        if not watching(world) and not failure.dead:
+            return None
+        text = f"{failure.message}; no proven revision is retained to roll back to"
+        return Decision(Rest(), rule, "NothingToRollBackTo", text, look_again=timedelta(seconds=5), stalled=True)
+    if failure.dead:
+        return _dead(world, live, target, failure, now, rule)
+    return _unwell(world, live, target, failure, now, rule)
+
+
+def failing(world: World, live: Live, now: datetime) -> Failure | None:
+    """Return how live fails, by its own stored spec: the worst first."""
+    spec = world.spec_of(live.stack.revision)
+    watch = spec.watch if spec else Watch()
+    for member in live.stack.members:
+        for name in member.services:
+            began = world.since.get(signals.dead(name))
+            if began and now - began >= watch.dead_after:
+                lasting = (now - began).total_seconds()
+                text = f"Service {name} has had no ready endpoint for {lasting:.0f} s"
+                return Failure("NoEndpoint", text, dead=name)
+    if live.proven_at is not None:
+        return None
+    for member in live.stack.members:
+        deployment = world.deployment(member.name, member.revision)
+        if deployment is None or deployment.replicas == 0:
+            continue
+        if found := _member_failing(world, live, member, deployment):
+            return found
+    return None
+
+
+def _member_failing(world: World, live: Live, member: Member, deployment: Deployment) -> Failure | None:
+    if text := crashed_since(world, deployment, live.since):
+        return Failure("Crashed", f"component {member.name} crashed in its watch: {text}")
+    health = world.health_of(live.stack.revision, member.name)
+    if health is None:
+        return None
+    where = scope(live.stack.revision, None)
+    for pod in world.pods_of(deployment):
+        streak = world.streaks.get((where, pod.uid))
+        if streak and streak.failed >= health.failure_threshold:
+            text = (
+                f"component {member.name}, pod {pod.name}: health failed {streak.failed} times in a row: {streak.last}"
+            )
+            return Failure("HealthFailed", text)
+    return None
+
+
+def next_death(world: World, now: datetime) -> timedelta | None:
+    """Return when to look again because a Service may have been dead for long enough by then."""
+    live = world.memory.live
+    spec = world.spec_of(live.stack.revision) if live else None
+    after = (spec.watch if spec else Watch()).dead_after
+    ages = [now - at for signal, at in world.since.items() if signal.startswith("dead:")]
+    return max(after - max(ages), timedelta(milliseconds=50)) if ages else None
+
+
+def _dead(
+    world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str
+) -> Decision | None:
+    if failure.dead not in world.confirmed_dead:
+        text = f"{failure.message}: confirmed by a direct read before anything is done"
+        return Decision(ConfirmDead(failure.dead), rule, "Confirming", text)
+    if text := not_standing(world, target.stack, skip=live.stack):
+        text = f"{failure.message}, and version {target.stack.version} cannot take over: {text}"
+        return Decision(Rest(), rule, "BothSidesFail", text, look_again=timedelta(seconds=1), stalled=True)
+    record = rollback_record(live.stack, target.stack, because=failure.message, reason=failure.reason)
+    return acts.begin(world, record, rule, now)
+
+
+def _unwell(
+    world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str
+) -> Decision | None:
+    asked = world.asked.get(target.stack.revision)
+    if asked is None or now - asked.at > ANSWER_HOLDS:
+        text = f"{failure.message}; version {target.stack.version} is asked whether it is well"
+        return Decision(_question(world, target.stack), rule, "AskingBlue", text)
+    if silent := _unanswered(world, target.stack, live.stack, asked.passed):
+        text = f"{failure.message}; and of version {target.stack.version}, {silent} ({asked.said}): holding still"
+        wait = max(asked.at + ANSWER_HOLDS - now, timedelta(milliseconds=100))
+        return Decision(Rest(), rule, "BothSidesFail", text, look_again=wait, stalled=True)
+    record = rollback_record(live.stack, target.stack, because=failure.message, reason=failure.reason)
+    return acts.begin(world, record, rule, now)
+
+
+def _question(world: World, stack: Stack) -> Ask:
+    targets = []
+    unprobed = set()
+    for member in stack.members:
+        deployment = world.deployment(member.name, member.revision)
+        if deployment is None:
+            continue
+        health = world.health_of(stack.revision, member.name)
+        if health is None:
+            unprobed |= {pod.uid for pod in ready(world, deployment)}
+        else:
+            targets += pod_targets(world, "asked", deployment, health)
+    return Ask(stack.revision, tuple(targets), frozenset(unprobed))
+
+
+def _unanswered(world: World, stack: Stack, live: Stack, passed: frozenset[str]) -> str:
+    for member in stack.members:
+        if (same := live.member(member.name)) and same.revision == member.revision:
+            continue
+        deployment = world.deployment(member.name, member.revision)
+        own = {pod.uid for pod in world.pods_of(deployment)} if deployment else set()
+        if not own & passed:
+            return f"no pod of component {member.name} passes"
+    return ""
+
+
+# --- live is proven ---------------------------------------------------------------------------------------------------
+
+
+def live_is_proven(world: World, now: datetime) -> Decision | None:
+    """End the watch when its time is over and nothing failed."""
+    live = world.memory.live
+    if live is None or live.proven_at is not None or acts.unfinished(world) or not world.generation:
+        return None
+    spec = world.spec_of(live.stack.revision)
+    ends = live.watch_since + (spec.watch if spec else Watch()).for_
+    if now < ends or signals.unread(world) or any_dead(world) or failing(world, live, now):
+        return None
+    history = close(
+        world.memory.history,
+        live.stack.revision,
+        Outcome.PROVEN,
+        "",
+        "the watch ended without a failure",
+        now,
+    )
+    memory = replace(world.memory, live=replace(live, proven_at=now), history=history)
+    text = f"version {live.stack.version} ({live.stack.revision}) is proven: its watch ended without a failure"
+    note = Note("Proven", text, f"{live.act}/{live.stack.revision}/{live.watch_since.isoformat()}")
+    return Decision(Rest(), "live_is_proven", "Proven", text, memory=memory, notes=(note,))

@@ -1,0 +1,203 @@
+"""Orders: what a person asked for by a ReleaseCommand. Each is answered once, and says why."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from tradingrelease.policy import acts
+from tradingrelease.policy.absorb import answer, latch_candidate
+from tradingrelease.policy.model import (
+    Answer,
+    Candidate,
+    Decision,
+    Memory,
+    Note,
+    Order,
+    Paused,
+    Rest,
+    Retained,
+    World,
+)
+from tradingrelease.policy.pods import not_standing, size
+from tradingrelease.policy.reasons import Action, Outcome
+from tradingrelease.policy.rules.live import any_dead, rollback_record
+
+EXPIRES_AFTER: Final = timedelta(minutes=10)
+"""An order first seen later than this is refused: nobody expects it to act any more (product.md 3)."""
+REGAIN: Final = timedelta(seconds=30)
+"""How long a blue below its size may take to regain it while live still serves (product.md 4.9)."""
+
+RULE: Final = "orders_are_answered"
+
+
+def orders_are_answered(world: World, now: datetime) -> Decision | None:
+    """Carry out or refuse the oldest order that has no answer yet."""
+    answered = {a.uid for a in world.memory.answers}
+    for order in world.orders:
+        if _settled(order) or order.uid in answered:
+            continue
+        if not order.phase and now - order.created_at > EXPIRES_AFTER:
+            age = int((now - order.created_at).total_seconds())
+            return _refuse(world, order, "Expired", f"first seen {age} s after it was given: give it again")
+        if decision := _CARRY_OUT[order.action](world, order, now):
+            return decision
+    return None
+
+
+def aborted(world: World) -> Order | None:
+    """Return the open order that ends a switch under way: Abort of the candidate, or Rollback."""
+    answered = {a.uid for a in world.memory.answers}
+    candidate, live = world.memory.candidate, world.memory.live
+    for order in world.orders:
+        if _settled(order) or order.uid in answered:
+            continue
+        ends = order.action is Action.ABORT and candidate and order.revision == candidate.stack.revision
+        back = order.action is Action.ROLLBACK and order.revision in {
+            candidate.stack.revision if candidate else None,
+            live.stack.revision if live else None,
+        }
+        if ends or back:
+            return order
+    return None
+
+
+def _settled(order: Order) -> bool:
+    return order.phase in {"Done", "Refused"}
+
+
+def _rollback(world: World, order: Order, now: datetime) -> Decision | None:
+    live = world.memory.live
+    if live is None:
+        return _refuse(world, order, "NothingLive", "no revision is live")
+    if order.revision != live.stack.revision:
+        text = f"revision {order.revision} is not live; live is {live.stack.revision} (version {live.stack.version})"
+        return _refuse(world, order, "WrongRevision", text)
+    target = rollback_target(world.memory)
+    if target is None:
+        return _refuse(world, order, "NoTarget", "no proven revision is retained")
+    because = f"ordered by ReleaseCommand {order.name}" + (f": {order.reason}" if order.reason else "")
+    return roll_back(
+        world,
+        target,
+        now,
+        since=order.created_at,
+        because=because,
+        order=order.uid,
+        latches=True,
+        reason="Ordered",
+    )
+
+
+def rollback_target(memory: Memory) -> Retained | None:
+    """Return the newest retained stack that is not latched."""
+    return next((r for r in memory.retained if memory.latch_of(r.stack.revision) is None), None)
+
+
+def roll_back(  # noqa: PLR0913 - an act with all that it says of itself
+    world: World,
+    target: Retained,
+    now: datetime,
+    since: datetime,
+    *,
+    because: str,
+    order: str,
+    latches: bool,
+    reason: str,
+) -> Decision | None:
+    """Begin a rollback by order or manifest: it asks only that blue stands; green's state delays nothing."""
+    live = world.memory.live
+    if live is None:
+        return None
+    if text := not_standing(world, target.stack, skip=live.stack):
+        return Decision(
+            Rest(), RULE, "TargetNotStanding", f"rollback to version {target.stack.version} waits: {text}",
+            look_again=timedelta(seconds=1), stalled=True,
+        )  # fmt: skip
+    here, wanted = size(world, target.stack)
+    if here < wanted and now - since < REGAIN and not any_dead(world):
+        return Decision(
+            Rest(), RULE, "TargetRegaining",
+            f"rollback to version {target.stack.version} waits up to {REGAIN.seconds} s for its size: {here} of {wanted}",
+            look_again=max(since + REGAIN - now, acts.SOON),
+        )  # fmt: skip
+    record = rollback_record(live.stack, target.stack, because=because, reason=reason, order=order, latches=latches)
+    return acts.begin(world, record, RULE, now) or _nothing_moves(world, target, now)
+
+
+def _nothing_moves(world: World, target: Retained, now: datetime) -> Decision:
+    """Finish a rollback for which no Service has to move: the two stacks share their component revisions."""
+    live = world.memory.live
+    kept = tuple(r for r in world.memory.retained if r is not target)
+    back = live and replace(live, stack=target.stack, since=now, watch_since=now, proven_at=now)
+    memory = replace(world.memory, live=back, retained=kept)
+    text = f"version {target.stack.version} runs the same component revisions: settings only"
+    return Decision(Rest(), RULE, "SettingsOnly", text, memory=memory)
+
+
+def _abort(world: World, order: Order, now: datetime) -> Decision:
+    candidate, live = world.memory.candidate, world.memory.live
+    if candidate is None or candidate.stack.revision != order.revision:
+        if live and live.stack.revision == order.revision:
+            return _refuse(world, order, "AlreadyLive", f"revision {order.revision} is live: order a Rollback")
+        named = candidate.stack.revision if candidate else "none"
+        text = f"revision {order.revision} is not the candidate; the candidate is {named}"
+        return _refuse(world, order, "WrongRevision", text)
+    because = f"ordered by ReleaseCommand {order.name}" + (f": {order.reason}" if order.reason else "")
+    memory = latch_candidate(world.memory, "Aborted", because, now, Outcome.ABORTED)
+    text = f"the attempt at version {candidate.stack.version} has ended"
+    return _done(memory, order, "Aborted", text)
+
+
+def _retry(world: World, order: Order, now: datetime) -> Decision:
+    memory, wanted = world.memory, world.wanted
+    latch = memory.latch_of(order.revision)
+    if latch is None:
+        return _refuse(
+            world, order, "NotLatched", f"revision {order.revision} has not failed: there is nothing to retry"
+        )
+    if wanted is None or wanted.revision != order.revision:
+        named = wanted.revision if wanted else "invalid"
+        text = f"the spec does not ask for revision {order.revision} any more (it is {named}): apply it again"
+        return _refuse(world, order, "WrongRevision", text)
+    rest = tuple(entry for entry in memory.latched if entry is not latch)
+    attempts = [e for e in memory.history if e.revision == order.revision]
+    candidate = Candidate(latch.stack, len(attempts) + 1, now)
+    memory = replace(memory, latched=rest, candidate=candidate)
+    return _done(memory, order, "Retrying", f"version {latch.stack.version} begins attempt {candidate.attempt}")
+
+
+def _pause(world: World, order: Order, now: datetime) -> Decision:
+    if world.memory.paused:
+        return _done(world.memory, order, "AlreadyPaused", "the release is paused already")
+    memory = replace(world.memory, paused=Paused(now, order.reason, order.uid))
+    return _done(memory, order, "Paused", "nothing starts or switches, no drift is repaired; rollback and watch go on")
+
+
+def _resume(world: World, order: Order, _: datetime) -> Decision:
+    if world.memory.paused is None:
+        return _done(world.memory, order, "NotPaused", "the release was not paused")
+    return _done(replace(world.memory, paused=None), order, "Resumed", "the release goes on")
+
+
+_CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | None]]] = {
+    Action.ROLLBACK: _rollback,
+    Action.ABORT: _abort,
+    Action.RETRY: _retry,
+    Action.PAUSE: _pause,
+    Action.RESUME: _resume,
+}
+
+
+def _done(memory: Memory, order: Order, reason: str, message: str) -> Decision:
+    return _answered(memory, order, Answer(order.uid, "Done", reason, message))
+
+
+def _refuse(world: World, order: Order, reason: str, message: str) -> Decision:
+    return _answered(world.memory, order, Answer(order.uid, "Refused", reason, message))
+
+
+def _answered(memory: Memory, order: Order, given: Answer) -> Decision:
+    text = f"{order.action} ({order.name}): {given.message}"
+    note = Note(given.reason, text, order.uid, warning=given.phase == "Refused")
+    return Decision(Rest(), RULE, given.reason, text, memory=answer(memory, given), notes=(note,))

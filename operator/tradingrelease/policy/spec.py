@@ -1,0 +1,232 @@
+"""From the dict that an author wrote to a Spec, or to a rejection that says what to write instead.
+
+The one place that knows the field names of the CRD. Deeper code never sees the raw dict.
+Defaults here equal those of `crds/tradingreleases.yaml`; a test compares the two.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Any, Final
+
+import cel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.alias_generators import to_camel
+
+from tradingrelease.policy.names import DIGEST_LENGTH, digest
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MACRO: Final = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
+_NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
+EXPECT_NAMES: Final = frozenset({"response", "release"})
+"""What a `health.expect` expression may name."""
+
+
+def duration(text: object) -> timedelta:
+    """Parse a Go-style duration ("1h30m", "500ms").
+
+    Raises ValueError with advice for anything else.
+    """
+    if isinstance(text, timedelta):
+        return text
+    if isinstance(text, int | float):
+        return timedelta(seconds=text)  # as a stored spec keeps it
+    written = str(text)
+    parts = _DURATION.findall(written)
+    if not parts or "".join(n + u for n, u in parts) != written:
+        raise ValueError(f"{written!r} is no duration: write a number and a unit, such as 30s, 15m or 24h")
+    return timedelta(seconds=sum(float(n) * _UNIT[u] for n, u in parts))
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(duration), PlainSerializer(lambda d: d.total_seconds(), return_type=float)
+]
+
+
+class _Part(BaseModel):
+    # Fields that a newer or older CRD stored are ignored: an old object must not stop a release.
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class HttpGet(_Part):
+    """Where a pod is asked for its health: a path and a port of the pod itself, never a host."""
+
+    path: str
+    port: int | str
+    scheme: str = "HTTP"
+
+
+class Health(_Part):
+    """How every pod is asked whether it is well."""
+
+    http_get: HttpGet
+    expect: str | None = None
+    interval: Duration = timedelta(seconds=5)
+    timeout: Duration = timedelta(seconds=2)
+    success_threshold: int = Field(default=3, ge=1)
+    failure_threshold: int = Field(default=3, ge=1)
+
+    @cached_property
+    def program(self) -> cel.Program | None:
+        """The compiled `expect`, or None where any 2xx or 3xx is healthy."""
+        return None if self.expect is None else cel.compile(self.expect)
+
+
+class Component(_Part):
+    """One workload: its Services and the template of its pods."""
+
+    name: str
+    services: tuple[str, ...] = Field(min_length=1)
+    allow_unlisted_services: tuple[str, ...] = ()
+    replicas: int | None = Field(default=None, ge=0)
+    min_ready_seconds: int = Field(default=5, ge=0)
+    progress_deadline: Duration = timedelta(minutes=10)
+    template: dict[str, Any]
+    health: Health | None = None
+
+    @cached_property
+    def revision(self) -> str:
+        """The component revision: a digest of the template as its author wrote it, and of nothing else."""
+        return digest(self.template)
+
+    @property
+    def pod_labels(self) -> dict[str, str]:
+        """The labels that the author gave the pods."""
+        return dict((self.template.get("metadata") or {}).get("labels") or {})
+
+
+class FailFast(_Part):
+    """When to give up on a candidate before its deadline."""
+
+    restart_limit: int = Field(default=2, ge=0)
+    stuck_for: Duration = timedelta(minutes=3)
+
+
+class Watch(_Part):
+    """The time after the switch in which failures roll back by themselves."""
+
+    for_: Duration = Field(default=timedelta(minutes=15), alias="for")
+    dead_after: Duration = timedelta(seconds=10)
+
+
+class Retain(_Part):
+    """How long, and how many, former live revisions are kept."""
+
+    for_: Duration = Field(default=timedelta(hours=24), alias="for")
+    revisions: int = Field(default=1, ge=1)
+
+
+class Spec(_Part):
+    """What a TradingRelease asks for."""
+
+    version: str
+    components: tuple[Component, ...] = Field(min_length=1, max_length=16)
+    fail_fast: FailFast = FailFast()
+    watch: Watch = Watch()
+    retain: Retain = Retain()
+    keep_failed_for: Duration = timedelta(minutes=15)
+    on_delete: str = "Keep"
+
+    @cached_property
+    def revision(self) -> str:
+        """The digest of all that names and judges a revision.
+
+        Left out: what may change without a release (replicas, retain, keepFailedFor, onDelete), and every field that
+        equals its default, so that a field added by a later version never looks like a new spec.
+        """
+        written = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"components"})
+        body = {key: value for key, value in written.items() if key not in _NOT_PART_OF_A_REVISION}
+        body["components"] = [self._judged(component) for component in self.components]
+        return digest(body)
+
+    @staticmethod
+    def _judged(component: Component) -> dict[str, Any]:
+        written = component.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"template"})
+        written["services"] = sorted(component.services)  # a set: its order means nothing
+        if component.allow_unlisted_services:
+            written["allowUnlistedServices"] = sorted(component.allow_unlisted_services)
+        kept = {key: value for key, value in written.items() if key not in _NOT_PART_OF_A_REVISION}
+        return kept | {"template": component.revision}
+
+    def component(self, name: str) -> Component | None:
+        """Return the component of that name, if there is one."""
+        return next((c for c in self.components if c.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A spec that cannot be worked with: why, and what to write instead."""
+
+    reason: str
+    message: str
+
+
+def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
+    """Turn a release's spec into a Spec, or say what to write instead."""
+    try:
+        spec = Spec.model_validate(raw)
+    except ValidationError as error:
+        return Rejected("InvalidSpec", "; ".join(_advice(item) for item in error.errors(include_url=False)[:3]))
+    for problem in (_duplicates(spec), _too_long(spec, release_name), _expressions(spec)):
+        if problem:
+            return problem
+    return spec
+
+
+def _advice(item: Any) -> str:  # noqa: ANN401 - pydantic's error dict
+    where = ".".join(str(part) for part in item["loc"])
+    return f"spec.{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _duplicates(spec: Spec) -> Rejected | None:
+    owner: dict[str, str] = {}
+    names: set[str] = set()
+    for component in spec.components:
+        if component.name in names:
+            return Rejected("InvalidSpec", f"two components are named {component.name!r}: rename one")
+        names.add(component.name)
+        for service in component.services:
+            if service in owner:
+                return Rejected(
+                    "InvalidSpec",
+                    f"Service {service!r} is listed by component {owner[service]!r} and again by {component.name!r}: "
+                    "list it once",
+                )
+            owner[service] = component.name
+    return None
+
+
+def _too_long(spec: Spec, release_name: str) -> Rejected | None:
+    for component in spec.components:
+        room = 63 - DIGEST_LENGTH - 2 - len(release_name)
+        if len(component.name) > room:
+            return Rejected(
+                "InvalidSpec",
+                f"component name {component.name!r} is too long: with release {release_name!r} at most {room} "
+                "characters fit into the name of its Deployment",
+            )
+    return None
+
+
+def _expressions(spec: Spec) -> Rejected | None:
+    for component in spec.components:
+        health = component.health
+        if health is None or health.expect is None:
+            continue
+        where = f"component {component.name!r}, health.expect"
+        try:
+            program = health.program
+        except ValueError as error:
+            return Rejected("InvalidExpression", f"{where}: {' '.join(str(error).split())}")
+        # The compiler reports the variable of a macro, the x of all(x, ...), like a name from outside.
+        bound = set(_MACRO.findall(health.expect))
+        unknown = sorted(set(program.variables()) - EXPECT_NAMES - bound) if program else []
+        if unknown:
+            return Rejected(
+                "InvalidExpression",
+                f"{where}: unknown name {unknown[0]!r}; use response.status, response.json, response.body "
+                "or release.version",
+            )
+    return None
