@@ -2,19 +2,22 @@
 # step in here needs a network, and what is installed is exactly what requirements/operator.lock names.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
-COPY build/wheels /wheels
-COPY requirements/operator.lock /wheels/
-# pip comes as a wheel too: a base need not have one. Every wheel is checked against its hash in the lock.
-RUN python3 "$(echo /wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-      --no-index --find-links=/wheels --require-hashes --no-deps --only-binary=:all: --no-compile \
-      --target=/opt/tradingrelease --requirement=/wheels/operator.lock \
- && rm -rf /opt/tradingrelease/bin
-COPY operator/tradingrelease /opt/tradingrelease/tradingrelease
-# Compiled here, for the root file system is read-only later; by hash, for times change when layers are copied.
-RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/tradingrelease
-
 FROM ${BASE}
+COPY requirements/operator.lock /opt/
+# pip comes as a wheel too: a base need not have one. Every wheel is checked against its hash in the lock. Compiled
+# here, for the root file system is read-only later; by hash, for times change when layers are copied.
+RUN --mount=type=bind,source=build/wheels,target=/wheels \
+    python3 "$(echo /wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --disable-pip-version-check \
+      --root-user-action=ignore --no-index --find-links=/wheels --require-hashes --no-deps --only-binary=:all: \
+      --no-compile --target=/opt/wheels --requirement=/opt/operator.lock \
+ && rm -rf /opt/wheels/bin \
+ && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/wheels
+# Layers of its own, the last ones: a change of the operator builds in seconds.
+COPY operator/tradingrelease /opt/operator/tradingrelease
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/operator
+ENV PYTHONPATH=/opt/operator:/opt/wheels \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="tradingrelease-operator" \
@@ -22,10 +25,6 @@ LABEL org.opencontainers.image.title="tradingrelease-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /opt/tradingrelease /opt/tradingrelease
-ENV PYTHONPATH=/opt/tradingrelease \
-    PYTHONSAFEPATH=1 \
-    PYTHONUNBUFFERED=1
 USER 10001:10001
 EXPOSE 8080
 ENTRYPOINT ["python3", "-m", "tradingrelease"]
