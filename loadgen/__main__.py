@@ -42,30 +42,21 @@ class Writer:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser("loadgen", description="Open-loop HTTP load; one JSON line per request.")
-    parser.add_argument(
-        "--target", action="append", required=True, metavar="NAME=URL", help="where to; repeat it"
-    )
+    parser.add_argument("--target", action="append", required=True, metavar="NAME=URL", help="where to; repeat it")
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second, all together (100)")
-    parser.add_argument(
-        "--mode", choices=MODES, default="both", help="new connections, kept ones, or both (both)"
-    )
+    parser.add_argument("--mode", choices=MODES, default="both", help="new connections, kept ones, or both (both)")
     parser.add_argument("--seconds", type=float, help="stop after so long (default: at SIGTERM)")
-    parser.add_argument(
-        "--timeout", type=float, default=5.0, help="give up an answer after so many seconds (5)"
-    )
-    parser.add_argument(
-        "--output", default="-", metavar="FILE", help="where the records go (standard output)"
-    )
-    parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="stop when whoever started this is gone"
-    )
+    parser.add_argument("--timeout", type=float, default=5.0, help="give up an answer after so many seconds (5)")
+    parser.add_argument("--lifetime", type=int, default=0, help="requests that a kept connection serves (no limit)")
+    parser.add_argument("--output", default="-", metavar="FILE", help="where the records go (standard output)")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop when whoever started this is gone")
     return parser.parse_args(argv)
 
 
 def plan(wanted: argparse.Namespace) -> Plan:
     """Turn arguments into a plan."""
     targets = [(name, url) for name, _, url in (text.partition("=") for text in wanted.target)]
-    return Plan(targets, wanted.rate, MODES[wanted.mode], wanted.timeout, wanted.seconds)
+    return Plan(targets, wanted.rate, MODES[wanted.mode], wanted.timeout, wanted.seconds, wanted.lifetime)
 
 
 async def run(wanted: argparse.Namespace, writer: Writer) -> None:

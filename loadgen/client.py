@@ -103,9 +103,7 @@ class Connection:
             words = "in the middle of an answer" if started else "before an answer"
             raise NoAnswerError("closed", words, closed_idle=self.served > 0 and not started) from error
         except OSError as error:
-            raise NoAnswerError(
-                "reset", _words(error), closed_idle=self.served > 0 and not started
-            ) from error
+            raise NoAnswerError("reset", _words(error), closed_idle=self.served > 0 and not started) from error
         except (ValueError, asyncio.LimitOverrunError) as error:
             raise NoAnswerError("garbled", str(error)) from error
         self.served += 1
@@ -137,6 +135,7 @@ class Client:
 
     site: Site
     keep: int = 0  # how many connections to keep; 0: a new one for each request
+    lifetime: int = 0  # after so many requests a kept connection is replaced, as many clients do; 0: never
     idle: deque[Connection] = field(default_factory=deque)
     busy: int = 0
 
@@ -179,8 +178,9 @@ class Client:
         return self.idle.popleft() if self.idle and room <= 0 else None
 
     def _give_back(self, connection: Connection, answer: Answer) -> None:
-        keeps = answer.headers.get("connection", "").lower() != "close" and len(self.idle) < self.keep
-        if keeps:
+        stays = answer.headers.get("connection", "").lower() != "close"
+        old = 0 < self.lifetime <= connection.served
+        if stays and not old and len(self.idle) < self.keep:
             self.idle.append(connection)
         else:
             connection.close()

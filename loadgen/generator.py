@@ -23,6 +23,7 @@ class Plan:
     modes: Sequence[Mode]
     timeout: float
     seconds: float | None = None  # None: until told to stop
+    lifetime: int = 0  # how many requests a kept connection serves; 0: no limit
 
 
 @dataclass
@@ -100,15 +101,13 @@ async def generate(plan: Plan, write: Write, stop: asyncio.Event) -> None:
     for name, url in plan.targets:
         site = await Site.find(url)
         for mode in plan.modes:
-            client = Client(site, keep=KEPT_CONNECTIONS if mode is Mode.KEEPALIVE else 0)
+            client = Client(site, KEPT_CONNECTIONS if mode is Mode.KEEPALIVE else 0, plan.lifetime)
             streams.append(Stream(name, mode, client, plan.timeout, clock, write))
     interval, start = len(streams) / plan.rate, time.monotonic()
     if plan.seconds is not None:
         asyncio.get_running_loop().call_later(plan.seconds, stop.set)
     phases = [start + interval * number / len(streams) for number in range(len(streams))]
-    await asyncio.gather(
-        *(stream.run(first, interval, stop) for stream, first in zip(streams, phases, strict=True))
-    )
+    await asyncio.gather(*(stream.run(first, interval, stop) for stream, first in zip(streams, phases, strict=True)))
     await asyncio.gather(*(stream.finish() for stream in streams))
     write(json.dumps({"end": sum(stream.count for stream in streams)}))
 

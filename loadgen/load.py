@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +53,18 @@ class Load:
         *,
         rate: float = 100.0,
         mode: str = "both",
+        lifetime: int = 0,
         prefix: Sequence[str] = (),
         python: str = sys.executable,
     ) -> None:
         """Prepare a load; `path` is where its records go (and, with .stderr added, its complaints)."""
         flags = [flag for target in targets for flag in ("--target", f"{target.name}={target.url}")]
-        options = ["--rate", str(rate), "--mode", mode, "--until-stdin-closes"]
+        options = ["--rate", str(rate), "--mode", mode, "--lifetime", str(lifetime), "--until-stdin-closes"]
         self.command = [*prefix, python, "-m", "loadgen", *flags, *options]
         self.path = path
         self._complaints = path.with_name(path.name + ".stderr")
         self._records: list[Record] = []
+        self._counts: Counter[tuple[str, bool]] = Counter()
         self._promised: int | None = None
         self._news = threading.Condition()
 
@@ -100,6 +103,16 @@ class Load:
         self._insist()
         return self.records()
 
+    @property
+    def runs(self) -> bool:
+        """Whether records may still arrive."""
+        return self._reader.is_alive()
+
+    def count(self) -> Counter[tuple[str, bool]]:
+        """Count requests so far by the version that answered and whether they failed: cheap, for a live view."""
+        with self._news:
+            return self._counts.copy()
+
     def records(self, since: float = 0.0) -> Records:
         """Return what was answered (or failed) since then, so far."""
         with self._news:
@@ -120,12 +133,12 @@ class Load:
         seen = -1
         while True:
             with self._news:
-                while len(self._records) == seen and self._runs() and time.monotonic() < deadline:
+                while len(self._records) == seen and self.runs and time.monotonic() < deadline:
                     self._news.wait(min(0.2, max(0.0, deadline - time.monotonic())))
                 seen = len(self._records)
             if answer := question(self.records(since)):
                 return answer
-            if not self._runs():
+            if not self.runs:
                 raise IncompleteError(f"the load generator has ended: {self._last_words()}")
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"{seen} requests in, and still not so after {seconds:g} s")
@@ -146,10 +159,8 @@ class Load:
         record = Record.from_json(line)
         with self._news:
             self._records.append(record)
+            self._counts[record.version, record.failed] += 1
             self._news.notify_all()
-
-    def _runs(self) -> bool:
-        return self._reader.is_alive()
 
     def _end(self) -> None:
         if self._process.stdin:
@@ -163,9 +174,7 @@ class Load:
 
     def _insist(self) -> None:
         if self._promised != len(self._records):
-            raise IncompleteError(
-                f"{len(self._records)} records of {self._promised} arrived: {self._last_words()}"
-            )
+            raise IncompleteError(f"{len(self._records)} records of {self._promised} arrived: {self._last_words()}")
 
     def _last_words(self) -> str:
         return self._complaints.read_text(errors="replace").strip()[-500:] or "it said nothing"

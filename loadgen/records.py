@@ -29,9 +29,7 @@ class Records:
 
     # Filters
 
-    def of(
-        self, *, target: str | None = None, mode: Mode | None = None, version: str | None = None
-    ) -> "Records":
+    def of(self, *, target: str | None = None, mode: Mode | None = None, version: str | None = None) -> "Records":
         """Keep those that match everything given."""
         return Records(
             tuple(
@@ -67,9 +65,7 @@ class Records:
 
     def versions(self) -> list[str]:
         """Name the versions that answered, by their first answer."""
-        return list(
-            dict.fromkeys(r.version for r in sorted(self.answered(), key=lambda r: r.done) if r.version)
-        )
+        return list(dict.fromkeys(r.version for r in sorted(self.answered(), key=lambda r: r.done) if r.version))
 
     def first_answer(self, version: str | None = None) -> Record | None:
         """Return the earliest complete answer, from one version if named; None if there is none yet."""

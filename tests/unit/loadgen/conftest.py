@@ -16,10 +16,7 @@ class Pod:
     """One running example application."""
 
     def __init__(self, **behaviour: object) -> None:
-        env = {
-            name: str(value)
-            for name, value in ({"PORT": 0, "VERSION": "1", "DRAIN": 0.5} | behaviour).items()
-        }
+        env = {name: str(value) for name, value in ({"PORT": 0, "VERSION": "1", "DRAIN": 0.5} | behaviour).items()}
         self.process = subprocess.Popen(
             [sys.executable, str(APP)],
             env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},

@@ -8,12 +8,12 @@ from loadgen.client import Client, Connection, Exchange, NoAnswerError, Site
 from tests.unit.loadgen.server import Guest, Manner, Server, serving
 
 
-def meet(manner: Manner, visit, *, keep: int):
+def meet(manner: Manner, visit, **how: int):
     """Run `visit(client, server)` against a server of that manner."""
 
     async def go():
         async with serving(manner) as server:
-            client = Client(await Site.find(server.url), keep=keep)
+            client = Client(await Site.find(server.url), **how)
             try:
                 return await visit(client, server)
             finally:
@@ -60,6 +60,15 @@ def test_kept_connections_are_opened_first_and_then_used_in_turn():
     meet(kindly, visit, keep=3)
 
 
+def test_a_kept_connection_is_replaced_at_the_end_of_its_life():
+    async def visit(client: Client, server: Server):
+        for _ in range(6):
+            await ask(client)
+        assert [guest.connection for guest in server.guests] == [1, 1, 1, 2, 2, 2]
+
+    meet(kindly, visit, keep=1, lifetime=3)
+
+
 def test_a_busy_client_opens_more_connections_rather_than_wait():
     async def visit(client: Client, server: Server):
         await asyncio.gather(*(ask(client) for _ in range(5)))
@@ -94,9 +103,7 @@ def test_an_idle_connection_seen_to_be_closed_is_not_used():
     meet(kindly_but(1, answer_and_leave), visit, keep=1)
 
 
-@pytest.mark.parametrize(
-    ("leave", "why"), [(Guest.hang_up, "closed: before an answer"), (Guest.slam, "reset: ")]
-)
+@pytest.mark.parametrize(("leave", "why"), [(Guest.hang_up, "closed: before an answer"), (Guest.slam, "reset: ")])
 def test_a_kept_connection_that_ends_before_any_answer_is_tried_again_once(leave, why):
     async def visit(client: Client, server: Server):
         await ask(client)

@@ -28,6 +28,7 @@ def test_every_request_is_there_at_the_end_in_memory_and_in_the_file(start, tmp_
         load.wait_for(lambda records: len(records) >= 50, 10)
     assert load.records() == Records.parse((tmp_path / "load.jsonl").read_text().splitlines())
     assert len(load.records()) >= 50
+    assert load.count() == {("1", False): len(load.records())}
     assert not load.records().failed().all
 
 

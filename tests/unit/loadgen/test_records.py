@@ -31,16 +31,13 @@ def answers(versions, start=1000.0, step=0.1, **what):
 
 
 def test_a_record_survives_its_line():
-    full = a_request(
-        1000.123456, mode=Mode.KEEPALIVE, status=0, error="reset: x", reused=True, retried="closed: y"
-    )
+    full = a_request(1000.123456, mode=Mode.KEEPALIVE, status=0, error="reset: x", reused=True, retried="closed: y")
     assert full == Record.from_json(full.to_json())
 
 
 def test_a_good_answer_takes_a_short_line():
     assert (
-        a_request(1.0).to_json()
-        == '{"t":1.0,"n":"backend","m":"new","g":0.0,"l":1.0,"s":200,"v":"1","p":"backend-a"}'
+        a_request(1.0).to_json() == '{"t":1.0,"n":"backend","m":"new","g":0.0,"l":1.0,"s":200,"v":"1","p":"backend-a"}'
     )
 
 
@@ -62,9 +59,7 @@ def test_filters_narrow_one_after_the_other():
         a_request(1005.0, target="frontend"),
         dataclasses.replace(wanted, due=1010.0),
     ]
-    found = (
-        Records((wanted, *others)).of(target="frontend", mode=Mode.KEEPALIVE).between(1004.0, 1010.0).failed()
-    )
+    found = Records((wanted, *others)).of(target="frontend", mode=Mode.KEEPALIVE).between(1004.0, 1010.0).failed()
     assert found.all == (wanted,)
 
 
@@ -91,9 +86,7 @@ def test_no_answer_is_none():
 
 
 def test_by_version_counts_answers_by_the_second():
-    records = Records(
-        (*answers("11", 1000.0), *answers("12", 1001.0), a_request(1001.5, version="", status=0))
-    )
+    records = Records((*answers("11", 1000.0), *answers("12", 1001.0), a_request(1001.5, version="", status=0)))
     assert records.by_version() == [(1000.0, {"1": 2}), (1001.0, {"1": 1, "2": 1, "no answer": 1})]
 
 
