@@ -9,14 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from devcluster import binaries, certificates, host, pins
-from devcluster.places import HERE, control_plane_state
+from devcluster.places import HERE, STATE, control_plane_state
 from devcluster.progress import StepFailedError, failure, locked
 from devcluster.sandbox import Sandbox, keep
 
@@ -55,9 +54,9 @@ class ControlPlane:
         version = pins.kubernetes(kubernetes or os.environ.get("K8S"))
         programs = binaries.control_plane(version)
         folder = control_plane_state(name)
-        with locked(folder.with_name(f"{name}.lock")):
+        with locked(STATE / "locks" / f"control-plane-{name}"):
             if Sandbox.load(folder / "sandbox.json"):
-                raise StepFailedError(f"a control plane {name!r} runs already; end it: devcluster/control-plane down {name}")
+                raise StepFailedError(f"a control plane {name!r} runs already; end it: devcluster/control-plane down --name={name}")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             sandbox, holder = Sandbox.start(folder / "sandbox.log")
@@ -77,7 +76,7 @@ class ControlPlane:
         """The control plane that another process started and kept."""
         sandbox = Sandbox.load(control_plane_state(name) / "sandbox.json")
         if sandbox is None:
-            raise ControlPlaneNotRunning(f"no control plane {name!r} runs here; start it: devcluster/control-plane up {name}")
+            raise ControlPlaneNotRunning(f"no control plane {name!r} runs here; start it: devcluster/control-plane up --name={name}")
         return cls(name, sandbox)
 
     @property
@@ -153,7 +152,6 @@ class ControlPlane:
             with contextlib.suppress(BrokenPipeError):
                 process.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.with_name(f"{self.name}.lock").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -211,9 +209,10 @@ class ControlPlane:
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not self.ready():
-            for part in ("etcd", "apiserver"):
-                if all(process.poll() is not None for process in self._started) or time.monotonic() > deadline:
-                    raise StepFailedError(failure(f"{part} did not become ready", self.log(part)))
+            ended = [part for part in ("etcd", "apiserver") if self.pid(part) is None]
+            if ended or time.monotonic() > deadline:
+                part = ended[0] if ended else "apiserver"
+                raise StepFailedError(failure(f"{part} did not become ready", self.log(part)))
             time.sleep(0.05)
 
 

@@ -11,7 +11,7 @@ from devcluster.progress import StepFailedError, run, say
 
 # command -> Debian package
 BUILD_TOOLS = {"gcc": "gcc", "debootstrap": "debootstrap"}
-NAMESPACE_TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "openssl": "openssl"}
+NAMESPACE_TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "openssl": "openssl", "curl": "curl"}
 PODMAN_TOOLS = {
     "podman": "podman", "conmon": "conmon", "runc": "runc", "iptables": "iptables", "nft": "nftables",
     "/usr/lib/podman/netavark": "netavark", "/usr/lib/podman/aardvark-dns": "aardvark-dns",

@@ -19,6 +19,7 @@ def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence
     engine = _engine()
     with locked(images() / "lock"), step(f"building the image {tag}"):
         archive.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
         if engine:
             run([engine, "build", *options], log)
             run([engine, "save", "--output", archive, tag], log)
@@ -40,7 +41,7 @@ def _build_here(options: Sequence[str], tag: str, archive: Path, log: Path) -> N
     env = podman.settings(folder, [store])
     sandbox, holder = Sandbox.start(log)
     try:
-        building = ["podman", "build", "--pull=never", "--network=none", "--build-arg", f"BASE={base}", *options]
+        building = ["podman", "build", "--pull=never", "--isolation=chroot", "--build-arg", f"BASE={base}", *options]
         run(sandbox.in_full(building, env), log)
         run(sandbox.in_full(["podman", "save", "--quiet", "--format=docker-archive", f"--output={archive}", tag], env), log)
         run(sandbox.in_full(["podman", "image", "prune", "--force"], env), log)

@@ -72,7 +72,7 @@ class Sandbox:
 
     def inside(self) -> bool:
         """Whether this process is in the sandbox's network already."""
-        return _namespace("self", "net") == self.net
+        return _namespace("thread-self", "net") == self.net
 
     def in_network(self, argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """`argv` wrapped to run in the network only: the same process id, so a signal reaches the command itself."""
