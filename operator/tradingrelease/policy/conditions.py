@@ -166,7 +166,9 @@ def _reconciling(ready: Verdict, stalled: Verdict, decision: Decision) -> Verdic
     return _true(decision.reason if decision.rule != "settled" else ready.reason, ready.message)
 
 
-def phase(world: World, decision: Decision, found: Mapping[Condition, Verdict]) -> Phase:
+def phase(  # noqa: C901, PLR0911 - one line a phase
+    world: World, decision: Decision, found: Mapping[Condition, Verdict]
+) -> Phase:
     """Return one word for people, derived from the conditions."""
     memory, wanted = world.memory, world.wanted
     act = acts.unfinished(world)

@@ -1,4 +1,4 @@
-"""Has somebody edited a template of ours?
+"""Tells whether somebody edited a template of ours.
 
 The API server fills defaults into what we wrote, and a newer server may fill in more. So equality is asked only of
 what the author wrote, plus of fields that no server ever defaults: a default must never look like an edit, since
@@ -48,7 +48,7 @@ def _edited_map(written: Mapping[str, Any], found: Mapping[str, Any], path: str)
 
 
 def _empty(value: Any) -> bool:  # noqa: ANN401 - JSON
-    return value is None or value in ("", False, 0) or value == {} or value == []
+    return value is None or value in ("", False, 0, {}, [])
 
 
 def _same_scalar(written: Any, found: Any) -> bool:  # noqa: ANN401 - JSON

@@ -316,13 +316,15 @@ class Endpoints:
     """What a Service's EndpointSlices say, all slices together."""
 
     ready: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """uids of ready pods by port name ("" for an unnamed port, or for a Service without ports)."""
+    """uids of ready pods by the name of a port that resolves on them ("" for an unnamed port)."""
     every: frozenset[str] = frozenset()
     """uids of all pods that may get new connections (ready, or not known to be unready)."""
 
     def serving(self, ports: tuple[Mapping[str, Any], ...]) -> frozenset[str]:
         """Return the uids of pods that are ready on every port of the Service."""
-        wanted = [str(port.get("name") or "") for port in ports] or [""]
+        if not ports:
+            return self.every
+        wanted = [str(port.get("name") or "") for port in ports]
         found = [self.ready.get(name, frozenset()) for name in wanted]
         return frozenset.intersection(*found)
 
@@ -623,7 +625,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmDead:
-    """Read a Service's EndpointSlices directly: is there really no ready endpoint?"""
+    """Read a Service's EndpointSlices directly, to be sure that there is no ready endpoint."""
 
     service: str
 

@@ -46,7 +46,9 @@ def _of_pod(pod: Pod, restart_limit: int) -> list[Trouble]:
     for container in pod.containers:
         where = f"pod {pod.name}, container {container.name}"
         if container.restarts > restart_limit:
-            found.append(Trouble(_crash_reason(container), f"{where}: {crash(container)}", True, pod.created_at))
+            found.append(
+                Trouble(_crash_reason(container), f"{where}: {crash(container)}", fatal=True, since=pod.created_at)
+            )
         elif container.waiting in _FATAL_WAITS | _CURABLE_WAITS:
             text = f"{where}: {container.waiting}" + (
                 f": {container.waiting_message}" if container.waiting_message else ""

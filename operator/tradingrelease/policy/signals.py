@@ -1,6 +1,7 @@
-"""Facts whose age matters. The process notes when each became true; after a restart it counts anew, which is safe:
+"""Facts whose age matters.
 
-every rule that asks for an age waits longer by it, never shorter.
+The process notes when each became true. After a restart it counts anew, which is safe: every rule that asks for an age
+waits longer by it, never shorter.
 """
 
 from collections.abc import Iterator

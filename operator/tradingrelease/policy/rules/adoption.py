@@ -61,6 +61,10 @@ def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Servi
     for name, backing in backings.items():
         if backing.kind == "Ambiguous":
             return _refused(f"component {component.name}, Service {name}: {backing.message}", "AdoptionAmbiguous")
+    for name, backing in backings.items():
+        if backing.kind == "Ours":
+            because = f"Service {name} serves what is ours already"
+            return acts.point(world, name, _record(world, backing.name, because, now), RULE)
     foreign = [b for b in backings.values() if b.kind == "Deployment"]
     if member:
         if foreign:
@@ -99,7 +103,7 @@ def _clone(
             version=_version(source), min_ready_seconds=source.min_ready_seconds,
             progress_deadline=component.progress_deadline, owned=spec.on_delete == "Remove", adopted_from=source.name,
         )  # fmt: skip
-        text = f"component {component.name}: Deployment {source.name} serves today; its template is released first, unchanged"
+        text = f"component {component.name}: what Deployment {source.name} serves today is released first, unchanged"
         return Decision(CreateDeployment(body["metadata"]["name"], body), RULE, "Adopting", text, adopting=True)
     if clone.replicas != source.replicas and source.replicas > 0:
         text = f"Deployment {clone.name} follows {source.name} to {source.replicas} replicas until it serves"
@@ -116,7 +120,8 @@ def _wait(
 ) -> Decision:
     found = troubles(world, clone, restart_limit=1_000_000, attempt_start=clone.created_at)
     why = f"; {found[0].message}" if found else ""
-    text = f"Deployment {clone.name}, the clone of {source.name}: {clone.available} of {clone.replicas} replicas available{why}"
+    there = f"{clone.available} of {clone.replicas} replicas available"
+    text = f"Deployment {clone.name}, the clone of {source.name}: {there}{why}"
     if now - clone.created_at > component.progress_deadline:
         stack = Stack(adopted, clone.created_version, ())
         latch = Latched(stack, "AdoptionFailed", f"{text} after {component.progress_deadline}", now)

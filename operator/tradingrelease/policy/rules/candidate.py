@@ -130,7 +130,8 @@ def _latched(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
     memory = world.memory
     latch = memory.latch_of(spec.revision)
     why = f"{latch.reason}: {latch.message}" if latch else ""
-    text = f"version {spec.version} ({spec.revision}) is not tried again until its spec changes or a Retry is ordered; {why}"
+    until = "until its spec changes or a Retry is ordered"
+    text = f"version {spec.version} ({spec.revision}) is not tried again {until}; {why}"
     if memory.candidate:
         memory = drop_candidate(memory, "Superseded", f"version {spec.version} was asked for", now, Outcome.SUPERSEDED)
         return Decision(Rest(), rule, "Superseded", text, memory=memory)
@@ -327,7 +328,8 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     rule,
                 )
         if now - candidate.started_at > component.progress_deadline and (pending := first_pending(world)):
-            text = f"component {component.name}: not verified within {_seconds(component.progress_deadline)}: {pending.message}"
+            limit_text = _seconds(component.progress_deadline)
+            text = f"component {component.name}: not verified within {limit_text}: {pending.message}"
             return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
     return None
 
@@ -336,9 +338,7 @@ def _seconds(span: timedelta) -> str:
     return f"{span.total_seconds():.0f} s"
 
 
-def _fail(
-    world: World, candidate: Candidate, reason: str, message: str, now: datetime, rule: str
-) -> Decision:
+def _fail(world: World, candidate: Candidate, reason: str, message: str, now: datetime, rule: str) -> Decision:
     memory: Memory = latch_candidate(world.memory, reason, message, now, Outcome.FAILED)
     text = f"version {candidate.stack.version} ({candidate.stack.revision}) failed: {message}"
     note = Note(reason, text, f"{candidate.stack.revision}/{candidate.attempt}/failed", warning=True)

@@ -80,7 +80,7 @@ def live_is_annotated(world: World, _: datetime) -> Decision | None:
 
 
 def live_spec_is_stored(world: World, _: datetime) -> Decision | None:
-    """Rebuild a stored spec that is missing (adoption, takeover, deleted by hand) from the Deployments, without checks."""
+    """Rebuild a stored spec that is missing (adoption, takeover, deleted by hand), without checks."""
     memory = world.memory
     for stack in [s for s in (memory.live and memory.live.stack, *(r.stack for r in memory.retained)) if s]:
         if stack.revision in world.stored:
@@ -120,7 +120,7 @@ def _rebuilt(world: World, stack: Stack) -> Spec | None:
 
 
 def standby_is_claimed(world: World, _: datetime) -> Decision | None:
-    """Keep claims of candidate and retained Deployments current, so that a switch or rollback is one write a Service."""
+    """Keep claims of candidate and retained Deployments current: a switch or rollback is one write a Service."""
     memory = world.memory
     if acts.unfinished(world):
         return None

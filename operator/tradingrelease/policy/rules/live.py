@@ -112,9 +112,7 @@ def selectors_are_ours(world: World, now: datetime) -> Decision | None:
     return None
 
 
-def _put_back(
-    world: World, live: Live, member: Member, service: Service, now: datetime, rule: str
-) -> Decision | None:
+def _put_back(world: World, live: Live, member: Member, service: Service, now: datetime, rule: str) -> Decision | None:
     what = f"selected {service.selected}" if service.selected else "had no revision key"
     because = f"it {what} though {member.revision} is live; somebody else wrote it"
     record = Record(
@@ -248,9 +246,7 @@ def next_death(world: World, now: datetime) -> timedelta | None:
     return max(after - max(ages), timedelta(milliseconds=50)) if ages else None
 
 
-def _dead(
-    world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str
-) -> Decision | None:
+def _dead(world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str) -> Decision | None:
     if failure.dead not in world.confirmed_dead:
         text = f"{failure.message}: confirmed by a direct read before anything is done"
         return Decision(ConfirmDead(failure.dead), rule, "Confirming", text)
@@ -261,9 +257,7 @@ def _dead(
     return acts.begin(world, record, rule, now)
 
 
-def _unwell(
-    world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str
-) -> Decision | None:
+def _unwell(world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str) -> Decision | None:
     asked = world.asked.get(target.stack.revision)
     if asked is None or now - asked.at > ANSWER_HOLDS:
         text = f"{failure.message}; version {target.stack.version} is asked whether it is well"

@@ -118,7 +118,7 @@ def roll_back(  # noqa: PLR0913 - an act with all that it says of itself
     if here < wanted and now - since < REGAIN and not any_dead(world):
         return Decision(
             Rest(), RULE, "TargetRegaining",
-            f"rollback to version {target.stack.version} waits up to {REGAIN.seconds} s for its size: {here} of {wanted}",
+            f"rollback to version {target.stack.version} waits up to {REGAIN.seconds} s: {here} of {wanted} pods ready",
             look_again=max(since + REGAIN - now, acts.SOON),
         )  # fmt: skip
     record = rollback_record(live.stack, target.stack, because=because, reason=reason, order=order, latches=latches)

@@ -1,0 +1,236 @@
+"""The process: one task each for the event source, the workers, the audit, and the health server."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import random
+import signal
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from tradingrelease import events, telemetry
+from tradingrelease.clock import ServerClock, monotonic
+from tradingrelease.cluster.act import Actor
+from tradingrelease.cluster.api import WATCHED, Api, WatchAges, session
+from tradingrelease.cluster.cache import Cache
+from tradingrelease.cluster.credentials import Credentials, load
+from tradingrelease.cluster.notebook import Notebook
+from tradingrelease.cluster.observe import Observer
+from tradingrelease.cluster.probe import Prober
+from tradingrelease.cluster.report import Reporter
+from tradingrelease.config import Config
+from tradingrelease.errors import ClusterError, Unreachable
+from tradingrelease.policy.model import Key
+from tradingrelease.policy.reasons import Phase
+from tradingrelease.reconcile import Reconciler
+from tradingrelease.workqueue import WorkQueue
+
+log: Final = logging.getLogger("tradingrelease")
+
+STUCK: Final = 120.0
+"""Seconds after which a look that does not end, or a loop that does not turn, is a hang."""
+SILENT: Final = 150.0
+"""Seconds of silence after which a watch counts as dead: the API server sends a bookmark every minute."""
+_BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class App:
+    """Everything that one process holds."""
+
+    def __init__(self, config: Config, credentials: Credentials) -> None:
+        self.config = config
+        self.credentials = credentials
+        self.clock = ServerClock()
+        self.ages = WatchAges()
+        self.cache = Cache()
+        self.queue = WorkQueue()
+        self.notebooks: dict[Key, Notebook] = {}
+        self.prober = Prober(self.queue.add)
+        self.synced = False
+        self.working: dict[Key, float] = {}
+        self.turned = monotonic()
+        self.failures: dict[Key, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop."""
+        async with self.open_session() as http:
+            api = Api(self.credentials, http)
+            observer = Observer(api, self.cache, self.prober, self.notebooks)
+            actor = Actor(api, self.cache, self.prober)
+            reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
+            async with contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(self._serve())
+                tasks = [asyncio.create_task(self._turn()), asyncio.create_task(self._audit(api))]
+                tasks += [asyncio.create_task(self._watch(stop))]
+                tasks += [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
+                stopping = asyncio.create_task(stop.wait())
+                done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+                stop.set()
+                await asyncio.wait([tasks[2]], timeout=10)  # the event source ends by itself
+                for task in [*tasks, stopping]:
+                    task.cancel()
+                await asyncio.gather(*tasks, stopping, return_exceptions=True)
+                await self.prober.close()
+                for task in done - {stopping}:
+                    if not task.cancelled() and (error := task.exception()):
+                        raise error
+
+    def open_session(self) -> aiohttp.ClientSession:
+        """Return a new session for the API server."""
+        return session(self.credentials, self.clock, self.ages)
+
+    # --- the event source --------------------------------------------------------------------------------------
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Run kopf, and run it anew when it gives up: a silent stop is never legal."""
+        attempt = 0
+        while not stop.is_set():
+            began = monotonic()
+            try:
+                await events.run(self, stop)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("the event source stopped")
+            if stop.is_set():
+                return
+            telemetry.KOPF_RESTARTS.inc()
+            attempt = 0 if monotonic() - began > 60 else attempt + 1
+            await asyncio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)] * random.uniform(0.8, 1.2))  # noqa: S311
+
+    # --- the workers -------------------------------------------------------------------------------------------
+
+    async def _work(self, reconciler: Reconciler) -> None:
+        while True:
+            key = await self.queue.take()
+            if not self.synced:
+                self.queue.done(key)
+                self.queue.add_after(key, 0.05)
+                continue
+            self.working[key] = began = monotonic()
+            try:
+                wait = await reconciler.reconcile(key)
+                self.failures.pop(key, None)
+                resync = self.config.resync * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
+                if self.cache.release(key) is not None:
+                    self.queue.add_after(key, resync if wait is None else min(wait, resync))
+                elif wait is not None:
+                    self.queue.add_after(key, wait)
+            except ClusterError as error:
+                self._failed(key, error)
+            except Exception as error:
+                log.exception("a look ended in an error", extra={"release": str(key)})
+                self._failed(key, error)
+            finally:
+                self.working.pop(key, None)
+                self.queue.done(key)
+                telemetry.RECONCILES.observe(monotonic() - began)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        count = self.failures[key] = self.failures.get(key, 0) + 1
+        wait = _BACKOFF[min(count - 1, len(_BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+        if isinstance(error, Unreachable):
+            wait = max(wait, error.retry_after)
+        telemetry.ERRORS.labels(type(error).__name__).inc()
+        log.warning("%s: looked at again in %.1f s", error, wait, extra={"release": str(key), "failures": count})
+        self.queue.add_after(key, wait)
+
+    # --- the audit ---------------------------------------------------------------------------------------------
+
+    async def _audit(self, api: Api) -> None:
+        """List everything at the start and then again and again: what a watch lost is found out."""
+        attempt = 0
+        while True:
+            try:
+                await self._list_all(api)
+                attempt = 0
+                wait = self.config.audit
+            except ClusterError as error:
+                wait = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
+                attempt += 1
+                log.warning("listing: %s; again in %.1f s", error, wait)
+            await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load
+
+    async def _list_all(self, api: Api) -> None:
+        concerned: set[Key] = set()
+        for namespace in self.config.namespaces or ("",):
+            # Releases come last: what belongs to a release is known before it is first looked at.
+            for kind in reversed(WATCHED):
+                listed, version = await api.find(kind, namespace)
+                concerned |= self.cache.replace(kind, listed, version, namespace)
+        if not self.synced:
+            concerned |= set(self.cache.releases())
+            self.synced = True
+            gc.collect()
+            gc.freeze()
+            log.info("caches are in: %d releases", len(self.cache.releases()))
+        for key in concerned | self.cache.orphans():
+            self.queue.add(key)
+
+    # --- health ------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        while True:
+            before = monotonic()
+            await asyncio.sleep(0.5)
+            self.turned = monotonic()
+            telemetry.LOOP_LAG.set(max(self.turned - before - 0.5, 0.0))
+            for resource, age in self.ages.ages().items():
+                telemetry.WATCH_AGE.labels(resource).set(age)
+
+    def sick(self) -> str:
+        """Say why this process should be restarted; "" if it should not."""
+        now = monotonic()
+        if now - self.turned > STUCK:
+            return "the event loop does not turn"
+        if stuck := next((key for key, began in self.working.items() if now - began > STUCK), None):
+            return f"the look at {stuck} does not end"
+        silent = [resource for resource, age in self.ages.ages().items() if age > SILENT]
+        return f"the watch of {silent[0]} is silent" if silent and self.synced else ""
+
+    @contextlib.asynccontextmanager
+    async def _serve(self):  # type: ignore[no-untyped-def] # noqa: ANN202 - an async context manager without value
+        server = web.Application()
+        server.router.add_get("/livez", self._livez)
+        server.router.add_get("/readyz", self._readyz)
+        server.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(server, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self.config.http_host, self.config.http_port)
+        await site.start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        sick = self.sick()
+        return web.Response(status=500 if sick else 200, text=sick or "ok")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        text = "ok" if self.synced else "caches are not in yet"
+        return web.Response(status=200 if self.synced else 503, text=text)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        counts = dict.fromkeys(Phase, 0)
+        for key in self.cache.releases():
+            release = self.cache.release(key)
+            stored = release.status.get("phase", "") if release else ""
+            counts[Phase(stored) if stored in set(Phase) else Phase.PENDING] += 1
+        for phase, count in counts.items():
+            telemetry.RELEASES.labels(str(phase)).set(count)
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def main(config: Config) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    gc.set_threshold(50_000, 50, 100)  # a collection pause on the default thresholds is longer than a switch
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await App(config, load()).run(stop)

@@ -1,0 +1,26 @@
+"""What this process has noticed about a release and does not store: lost at a restart, and safe to lose."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tradingrelease.policy.model import Asked, Refusal
+
+
+@dataclass(slots=True)
+class Notebook:
+    """One release's page."""
+
+    since: dict[str, datetime] = field(default_factory=dict)
+    confirmed_dead: dict[str, datetime] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
+    dry_run_at: dict[str, datetime] = field(default_factory=dict)
+    reported_at: float = 0.0
+    woken_at: float = 0.0
+    """Monotonic time of the event that led to this look, for ready-to-switch."""
+    ordered_at: float = 0.0
+
+    def note(self, true_now: frozenset[str], now: datetime) -> None:
+        """Keep when each signal became true; forget those that are not true any more."""
+        self.since = {signal: self.since.get(signal, now) for signal in true_now}
+        self.confirmed_dead = {s: at for s, at in self.confirmed_dead.items() if f"dead:{s}" in self.since}

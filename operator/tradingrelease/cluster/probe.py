@@ -1,0 +1,186 @@
+"""Asks pods for their health: a new connection each time, to the pod's own address, and nothing else.
+
+Whoever writes a TradingRelease chooses path and port, so a probe must not become a way into the network: only
+addresses of pods that our own Deployments own, no redirects, no proxies, no credentials, bounded time and size, and
+the body goes nowhere but into the expression.
+"""
+
+import asyncio
+import ipaddress
+import json
+import ssl
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import aiohttp
+from cel import Context
+
+from tradingrelease import telemetry
+from tradingrelease.policy.model import Key, Streak, Target
+from tradingrelease.policy.spec import Health
+
+BODY_LIMIT: Final = 64 * 1024
+CONCURRENT: Final = 64
+_METADATA: Final = ipaddress.ip_address("fd00:ec2::254")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One answer. `reached` is False where not even a connection came about."""
+
+    passed: bool
+    said: str
+    reached: bool = True
+
+
+def forbidden(ip: str, host_ip: str) -> str:
+    """Say why an address must not be probed; "" if it may be."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return f"{ip!r} is no address"
+    if ip == host_ip:
+        return "it is the node's own address"
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return "it is a loopback, link-local, multicast or unspecified address"
+    return "it is a metadata service" if address == _METADATA else ""
+
+
+class Prober:
+    """Keeps one task a target, and the streak of what each said. `wake` is called when a verdict may have changed."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._tasks: dict[Key, dict[Target, asyncio.Task[None]]] = defaultdict(dict)
+        self._streaks: dict[Key, dict[tuple[str, str], Streak]] = defaultdict(dict)
+        self._limit = asyncio.Semaphore(CONCURRENT)
+        # Pods serve self-signed certificates; what is judged is the pod at this address, not its name.
+        self._insecure = ssl.create_default_context()
+        self._insecure.check_hostname = False
+        self._insecure.verify_mode = ssl.CERT_NONE
+
+    def streaks(self, key: Key) -> dict[tuple[str, str], Streak]:
+        """Return what the pods of a release said lately."""
+        return dict(self._streaks.get(key, ()))
+
+    def aim(self, key: Key, targets: frozenset[Target]) -> None:
+        """Probe exactly these targets from now on. What others said is forgotten."""
+        tasks = self._tasks[key]
+        for target in [t for t in tasks if t not in targets]:
+            tasks.pop(target).cancel()
+        for target in targets:
+            if target not in tasks:
+                tasks[target] = asyncio.create_task(self._keep_asking(key, target))
+        places = {(t.scope, t.pod_uid) for t in targets}
+        self._streaks[key] = {place: s for place, s in self._streaks[key].items() if place in places}
+        if not targets:
+            self._tasks.pop(key, None)
+            self._streaks.pop(key, None)
+
+    async def ask(self, targets: tuple[Target, ...]) -> list[Verdict]:
+        """Ask each target once, in parallel, for one timeout."""
+        return list(await asyncio.gather(*(self._ask(t) for t in targets)))
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = [task for held in self._tasks.values() for task in held.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _keep_asking(self, key: Key, target: Target) -> None:
+        place = (target.scope, target.pod_uid)
+        while True:
+            verdict = await self._ask(target)
+            before = self._streaks[key].get(place, Streak())
+            after = counted(before, verdict)
+            self._streaks[key][place] = after
+            if _changed(before, after, target.health):
+                self._wake(key)
+            await asyncio.sleep(target.health.interval.total_seconds())
+
+    async def _ask(self, target: Target) -> Verdict:
+        async with self._limit:
+            verdict = await probe(target, self._insecure)
+        label = "passed" if verdict.passed else "failed" if verdict.reached else "unreachable"
+        telemetry.PROBES.labels(label).inc()
+        return verdict
+
+
+def counted(streak: Streak, verdict: Verdict) -> Streak:
+    """Return a streak with one more verdict. Silence of a whole node says nothing about the code, but ends a pass."""
+    if verdict.passed:
+        return Streak(passed=streak.passed + 1, last=verdict.said)
+    if verdict.reached:
+        return Streak(failed=streak.failed + 1, last=verdict.said)
+    return replace(streak, passed=0, unreachable=streak.unreachable + 1, last=verdict.said)
+
+
+def _changed(before: Streak, after: Streak, health: Health) -> bool:
+    now_passes = after.passed == health.success_threshold
+    now_fails = after.failed == health.failure_threshold
+    lost = before.passed >= health.success_threshold > after.passed
+    first_word = not after.passed and after.last != before.last
+    return now_passes or now_fails or lost or first_word
+
+
+async def probe(target: Target, insecure: ssl.SSLContext) -> Verdict:
+    """Ask one pod once."""
+    if why := forbidden(target.ip, target.host_ip):
+        return Verdict(passed=False, said=f"address {target.ip} is not probed: {why}")
+    get, seconds = target.health.http_get, target.health.timeout.total_seconds()
+    host = f"[{target.ip}]" if ":" in target.ip else target.ip
+    url = f"{get.scheme.lower()}://{host}:{target.port}{get.path}"
+    connector = aiohttp.TCPConnector(force_close=True, ssl=insecure)
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False, max_line_size=8190, max_field_size=8190,
+            ) as session,
+            session.get(
+                url, allow_redirects=False,
+                headers={"Accept-Encoding": "identity", "User-Agent": "tradingrelease-probe", "Connection": "close"},
+            ) as response,
+        ):  # fmt: skip
+            body = await response.content.read(BODY_LIMIT + 1)
+            while len(body) <= BODY_LIMIT and not response.content.at_eof():
+                body += await response.content.read(BODY_LIMIT + 1 - len(body))
+            return judge(target, response.status, body)
+    except aiohttp.ClientConnectorError as error:
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return Verdict(passed=False, said="connection refused" if refused else "no connection", reached=refused)
+    except TimeoutError as error:
+        connected = not isinstance(error, aiohttp.ConnectionTimeoutError)
+        return Verdict(passed=False, said=f"no answer within {seconds:g} s", reached=connected)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return Verdict(passed=False, said=f"no HTTP answer ({type(error).__name__})")
+
+
+def judge(target: Target, status: int, body: bytes) -> Verdict:
+    """Judge an answer. What the body says stays here: only the status reaches the verdict's text."""
+    if len(body) > BODY_LIMIT:
+        return Verdict(passed=False, said=f"HTTP {status}, body longer than {BODY_LIMIT} bytes")
+    program = target.health.program
+    if program is None:
+        return Verdict(passed=200 <= status < 400, said=f"HTTP {status}")
+    text = body.decode(errors="replace")
+    answer = {"response": {"status": status, "body": text, "json": _json(text)}, "release": {"version": target.version}}
+    try:
+        result: Any = program.execute(Context(variables=answer))
+    except Exception as error:  # noqa: BLE001 - CEL raises what the expression meets: KeyError, TypeError, RuntimeError
+        return Verdict(passed=False, said=f"HTTP {status}, expect cannot be evaluated ({type(error).__name__})")
+    if not isinstance(result, bool):
+        return Verdict(passed=False, said=f"HTTP {status}, expect gives {type(result).__name__}, not true or false")
+    return Verdict(passed=result, said=f"HTTP {status}, expect is {str(result).lower()}")
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,144 @@
+"""After the fact: status, Events, answers to orders. Nothing here gates anything."""
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+from tradingrelease.clock import monotonic
+from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
+from tradingrelease.cluster.cache import Cache
+from tradingrelease.cluster.notebook import Notebook
+from tradingrelease.errors import Conflict, Forbidden, NotFound
+from tradingrelease.policy import names
+from tradingrelease.policy.conditions import compute, merged, phase
+from tradingrelease.policy.memory import stamp, to_status
+from tradingrelease.policy.model import Decision, Note, World
+
+Json = dict[str, Any]
+
+TALK: Final = 3.0
+"""Seconds between two writes that change only the words of a status."""
+
+
+class Reporter:
+    """Writes what people read."""
+
+    def __init__(self, api: Api, cache: Cache) -> None:
+        self._api = api
+        self._cache = cache
+
+    async def report(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
+        """Bring status, Events and orders up to a decision. `world` carries the memory as the decision leaves it.
+
+        Returns in how many seconds a status that is only worded differently falls due. Raises Conflict where the
+        release changed meanwhile: it is then decided anew.
+        """
+        for note in decision.notes:
+            await self._say(world, note, now)
+        due = await self._status(world, decision, notebook, now)
+        await self._answer(world, now)
+        return due
+
+    async def _status(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
+        release = self._cache.release(world.key)
+        if release is None:
+            return None
+        found = compute(world, decision)
+        wanted = {
+            **to_status(world.memory),
+            "observedGeneration": max(world.generation, world.observed_generation),
+            "phase": str(phase(world, decision, found)),
+            "conditions": merged(world.conditions, found, world.generation, now),
+        }
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        stored = dict(release.status)
+        if _plain(wanted) == _plain(stored):
+            return None
+        waited = monotonic() - notebook.reported_at
+        if not _material(wanted, stored) and waited < TALK:
+            return TALK - waited
+        # The whole status is replaced, guarded by the version that was looked at: one writer, never an older word.
+        ops: list[Json] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": str(world.version)},
+            {"op": "add", "path": "/status", "value": _plain(wanted)},
+        ]
+        raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
+        self._cache.store(RELEASES, raw)
+        notebook.reported_at = monotonic()
+        return None
+
+    async def _say(self, world: World, note: Note, now: datetime) -> None:
+        """Write an Event. Its name says what it is about, so it is said once, also across a restart."""
+        about = f"{world.uid}/{note.reason}/{note.about}"
+        name = f"{world.key.name}.{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": world.key.namespace},
+            "involvedObject": {
+                "apiVersion": names.API_VERSION,
+                "kind": "TradingRelease",
+                "name": world.key.name,
+                "namespace": world.key.namespace,
+                "uid": world.uid,
+            },
+            "reason": note.reason,
+            "message": note.message[:1000],
+            "type": "Warning" if note.warning else "Normal",
+            "action": note.reason,
+            "reportingComponent": names.FIELD_MANAGER,
+            "reportingInstance": names.FIELD_MANAGER,
+            "source": {"component": names.FIELD_MANAGER},
+            "firstTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "count": 1,
+        }
+        try:
+            await self._api.create(EVENTS, world.key.namespace, body)
+        except (Conflict, Forbidden, NotFound):
+            return  # said already; or a namespace that is going takes no more Events
+
+    async def _answer(self, world: World, now: datetime) -> None:
+        """Write answers onto their orders. Safe twice: an answered order is never answered differently."""
+        answers = {a.uid: a for a in world.memory.answers}
+        for order in world.orders:
+            answer = answers.get(order.uid)
+            if answer and order.phase not in {"Done", "Refused"}:
+                await self._write_answer(world, order.name, order.uid, answer.phase, answer.reason, answer.message, now)
+            elif not answer and not order.phase:
+                text = "seen; waits for its turn"
+                await self._write_answer(world, order.name, order.uid, "Pending", "Seen", text, now)
+
+    async def _write_answer(  # noqa: PLR0913, PLR0917 - an answer has that many words
+        self, world: World, name: str, uid: str, state: str, reason: str, message: str, now: datetime
+    ) -> None:
+        body = {
+            "metadata": {"uid": uid},
+            "status": {"phase": state, "reason": reason, "message": message[:1000], "at": stamp(now)},
+        }
+        try:
+            raw = await self._api.merge(COMMANDS, world.key.namespace, name, body, "status")
+        except NotFound:
+            return
+        self._cache.store(COMMANDS, raw)
+
+
+def _plain(status: Json) -> Json:
+    """Return a status as the API server stores it: without nulls."""
+    return {key: _pruned(value) for key, value in status.items() if value is not None}
+
+
+def _pruned(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {k: _pruned(v) for k, v in value.items() if v is not None}
+    return [_pruned(v) for v in value] if isinstance(value, list) else value
+
+
+def _material(wanted: Json, stored: Json) -> bool:
+    """Tell whether more than the words of conditions differs."""
+
+    def bones(status: Json) -> Json:
+        kept = {c["type"]: (c["status"], c.get("observedGeneration")) for c in status.get("conditions") or ()}
+        return _plain({**status, "conditions": kept})
+
+    return bones(wanted) != bones(stored)

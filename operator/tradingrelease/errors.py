@@ -1,0 +1,41 @@
+"""What the API server may answer instead of yes.
+
+ClusterError
+├── NotFound       the object is not there
+├── Conflict       somebody wrote first, or it exists already: their word is newer than ours
+├── Forbidden      RBAC, a quota or an admission webhook says no
+├── Invalid        the object itself is refused
+└── Unreachable    no usable answer: refused, timed out, 429, 5xx; carries how long to wait
+"""
+
+
+class ClusterError(Exception):
+    """An answer of the API server that is no success."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(ClusterError):  # noqa: N818 - named as the API names it
+    """404."""
+
+
+class Conflict(ClusterError):  # noqa: N818
+    """409, or a failed test of a JSON patch."""
+
+
+class Forbidden(ClusterError):  # noqa: N818
+    """403."""
+
+
+class Invalid(ClusterError):  # noqa: N818
+    """400 or 422."""
+
+
+class Unreachable(ClusterError):  # noqa: N818
+    """No usable answer."""
+
+    def __init__(self, message: str, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(message, status)
+        self.retry_after = retry_after

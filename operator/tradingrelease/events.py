@@ -1,0 +1,118 @@
+"""kopf as a source of events, and nothing else: it calls us, and writes nothing.
+
+Only `on.event` handlers, so no finalizers, annotations or progress of kopf's. A handler takes the object into the cache
+and asks for a look; it cannot fail, since kopf never repeats it.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import kopf
+
+from tradingrelease.clock import monotonic
+from tradingrelease.cluster.api import WATCHED, Kind
+from tradingrelease.cluster.notebook import Notebook
+
+if TYPE_CHECKING:
+    from tradingrelease.app import App
+
+INACTIVE: Final = 75.0
+"""Seconds of silence after which a watch reconnects; bookmarks come every minute."""
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """No copy of the last-handled configuration: nobody here asks for differences."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        return None
+
+
+class _NoProgress(kopf.AnnotationsProgressStorage):
+    """No progress of handlers: they are done when they return."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+class _Backoffs:
+    """For ever, capped at 10 s, spread."""
+
+    def __iter__(self) -> Iterator[float]:
+        for step in itertools.count():
+            yield min(0.2 * 2**step, 10.0) * random.uniform(0.8, 1.2) if step < 10 else 10.0  # noqa: S311
+
+
+async def run(app: "App", stop: asyncio.Event) -> None:
+    """Run kopf until told to stop, or until it gives up."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401 - kopf's signature
+        # kopf closes this session when it stops, so it has one of its own.
+        return kopf.AiohttpSession(server=app.credentials.server, aiohttp_session=app.open_session())
+
+    for kind in WATCHED:
+        _register(app, kind, registry)
+    settings = _settings()
+    ours = asyncio.Event()
+    watcher = asyncio.create_task(_relay(stop, ours))
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not app.config.namespaces,
+            namespaces=app.config.namespaces,
+            stop_flag=ours,
+        )
+    finally:
+        watcher.cancel()
+
+
+async def _relay(stop: asyncio.Event, ours: asyncio.Event) -> None:
+    await stop.wait()
+    ours.set()
+
+
+def _register(app: "App", kind: Kind, registry: kopf.OperatorRegistry) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")
+    async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 - kopf's signature
+        raw: Any = event["object"]
+        concerned = app.cache.drop(kind, raw) if event["type"] == "DELETED" else app.cache.store(kind, raw)
+        for key in concerned:
+            app.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
+            app.queue.add(key)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.scanning.disabled = True
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.error_delays = (0.2, 1, 5, 15)
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 5
+    settings.watching.inactivity_timeout = INACTIVE
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.enforce_retry_after = True
+    # The supervisor runs kopf anew inside this process: its own last resort would kill us all.
+    settings.process.ultimate_exiting_timeout = None
+    for kind in WATCHED:
+        if kind.selector:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
+    return settings

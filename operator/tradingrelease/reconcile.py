@@ -1,0 +1,115 @@
+"""Observe, decide, act, report: one release, one safe step after the other."""
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from tradingrelease import telemetry
+from tradingrelease.clock import ServerClock, monotonic
+from tradingrelease.cluster.act import Actor, Outcome
+from tradingrelease.cluster.notebook import Notebook
+from tradingrelease.cluster.observe import Observer
+from tradingrelease.cluster.probe import Prober
+from tradingrelease.cluster.report import Reporter
+from tradingrelease.errors import Conflict
+from tradingrelease.policy import probes
+from tradingrelease.policy.decide import decide
+from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
+from tradingrelease.policy.reasons import Cause
+
+log: Final = logging.getLogger("tradingrelease.decision")
+
+MOST_STEPS: Final = 200
+"""Steps in one go: more than any release needs (16 components with 8 Services each), fewer than a hot loop."""
+SOON: Final = 0.1
+
+
+class Reconciler:
+    """Brings releases to what their authors asked for."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        actor: Actor,
+        reporter: Reporter,
+        prober: Prober,
+        clock: ServerClock,
+        notebooks: dict[Key, Notebook],
+    ) -> None:
+        self._observer = observer
+        self._actor = actor
+        self._reporter = reporter
+        self._prober = prober
+        self._clock = clock
+        self._notebooks = notebooks
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take steps until nothing is to be done now. Returns in how many seconds to look again, if by time alone."""
+        for _ in range(MOST_STEPS):
+            now = self._clock.now()
+            world = await self._observer.observe(key, now)
+            notebook = self._notebooks[key]
+            decision = decide(world, now)
+            _tell(key, decision)
+            if decision.memory is not None or isinstance(decision.step, Rest):
+                wait = await self._rest(world, decision, notebook, now)
+                if wait is None or wait > 0:
+                    return wait
+                continue
+            outcome = await self._actor.act(decision.step, world, notebook, now)
+            self._measure(decision, outcome, notebook)
+            if outcome.wait is not None:
+                log.info("look again", extra={"release": str(key), "because": outcome.said})
+                return outcome.wait
+        return SOON
+
+    async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
+        after = replace(world, memory=decision.memory) if decision.memory is not None else world
+        self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
+        if not world.uid or world.deleting:
+            self._notebooks.pop(world.key, None)
+            return _seconds(decision.look_again)
+        try:
+            due = await self._reporter.report(after, decision, notebook, now)
+        except Conflict:
+            return SOON
+        _retry_refused_dry_runs(notebook, now)
+        if decision.memory is not None:
+            return 0.0
+        waits = [wait for wait in (due, _seconds(decision.look_again)) if wait is not None]
+        return max(min(waits), 0.02) if waits else None
+
+    def _measure(self, decision: Decision, outcome: Outcome, notebook: Notebook) -> None:
+        step = decision.step
+        if not isinstance(step, Switch) or outcome.wait is not None:
+            return
+        if step.record.cause is Cause.PROMOTE and notebook.woken_at:
+            telemetry.READY_TO_SWITCH.observe(monotonic() - notebook.woken_at)
+            notebook.woken_at = 0.0
+        if step.record.cause is Cause.ROLLBACK and step.record.order and notebook.woken_at:
+            telemetry.COMMAND_TO_ROLLBACK.observe(monotonic() - notebook.woken_at)
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else max(span.total_seconds(), 0.0)
+
+
+def _retry_refused_dry_runs(notebook: Notebook, now: datetime) -> None:
+    """Forget answers that an outside change can cure, so that the API server is asked again."""
+    for revision, at in list(notebook.dry_run_at.items()):
+        if now - at > timedelta(seconds=9):
+            notebook.dry_runs.pop(revision, None)
+            del notebook.dry_run_at[revision]
+
+
+def _tell(key: Key, decision: Decision) -> None:
+    step = type(decision.step).__name__
+    telemetry.DECISIONS.labels(decision.rule, step).inc()
+    level = logging.DEBUG if isinstance(decision.step, Rest) and decision.memory is None else logging.INFO
+    log.log(
+        level,
+        "%s",
+        decision.because,
+        extra={"release": str(key), "rule": decision.rule, "step": step, "reason": decision.reason},
+    )

@@ -1,0 +1,27 @@
+"""What Prometheus is told. Names end in their unit; labels are bounded in number."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+READY_TO_SWITCH = Histogram(
+    "tradingrelease_ready_to_switch_seconds",
+    "From the event that made a candidate ready to its first Service patched",
+    buckets=_FAST,
+)
+COMMAND_TO_ROLLBACK = Histogram(
+    "tradingrelease_command_to_rollback_seconds",
+    "From a Rollback order seen to the last Service patched",
+    buckets=_FAST,
+)
+RELEASES = Gauge("tradingrelease_releases", "Releases by phase", ["phase"])
+OUTCOMES = Counter("tradingrelease_outcomes_total", "Ended attempts by outcome", ["outcome"])
+RECONCILES = Histogram("tradingrelease_reconcile_seconds", "One look at one release, with its writes", buckets=_FAST)
+ERRORS = Counter("tradingrelease_reconcile_errors_total", "Looks that ended in an error, by its kind", ["error"])
+API_CALLS = Counter("tradingrelease_api_calls_total", "Requests to the API server", ["verb", "code"])
+DECISIONS = Counter("tradingrelease_decisions_total", "Decisions by rule and step", ["rule", "step"])
+QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be looked at")
+WATCH_AGE = Gauge("tradingrelease_watch_age_seconds", "Time since a watch last said anything", ["resource"])
+LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop is late")
+PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])
+KOPF_RESTARTS = Counter("tradingrelease_watcher_restarts_total", "Restarts of the event source")
