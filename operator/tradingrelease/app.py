@@ -6,7 +6,7 @@ import gc
 import logging
 import random
 import signal
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tradingrelease import events, telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor
-from tradingrelease.cluster.api import WATCHED, Api, WatchAges, session
+from tradingrelease.cluster.api import WATCHED, Api, Kind, WatchAges, session
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.notebook import Notebook
@@ -87,11 +87,12 @@ class App:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """Run kopf, and run it anew when it gives up: a silent stop is never legal."""
+        source = events.Source(self.credentials.server, self.open_session, self.config.namespaces, self._told)
         attempt = 0
         while not stop.is_set():
             began = monotonic()
             try:
-                await events.run(self, stop)
+                await events.run(source, stop)
             except asyncio.CancelledError:
                 raise
             except Exception:
@@ -101,6 +102,19 @@ class App:
             telemetry.KOPF_RESTARTS.inc()
             attempt = 0 if monotonic() - began > 60 else attempt + 1
             await asyncio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)] * random.uniform(0.8, 1.2))  # noqa: S311
+
+    def _told(self, kind: Kind, event: str, raw: Any) -> None:  # noqa: ANN401 - JSON
+        """Take an event as a hint: what it says goes into the cache, whom it concerns is looked at."""
+        try:
+            concerned = self.cache.drop(kind, raw) if event == "DELETED" else self.cache.store(kind, raw)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # One object that cannot be read must not stop the watch of all others.
+            name = (raw.get("metadata") or {}).get("name")
+            log.exception("%s %s cannot be read", kind.plural, name)
+            return
+        for key in concerned:
+            self.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
+            self.queue.add(key)
 
     # --- the workers -------------------------------------------------------------------------------------------
 

@@ -7,17 +7,14 @@ and asks for a look; it cannot fail, since kopf never repeats it.
 import asyncio
 import itertools
 import random
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
+import aiohttp
 import kopf
 
-from tradingrelease.clock import monotonic
 from tradingrelease.cluster.api import WATCHED, Kind
-from tradingrelease.cluster.notebook import Notebook
-
-if TYPE_CHECKING:
-    from tradingrelease.app import App
 
 INACTIVE: Final = 75.0
 """Seconds of silence after which a watch reconnects; bookmarks come every minute."""
@@ -51,17 +48,28 @@ class _Backoffs:
             yield min(0.2 * 2**step, 10.0) * random.uniform(0.8, 1.2) if step < 10 else 10.0  # noqa: S311
 
 
-async def run(app: "App", stop: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What kopf is to watch, by which sessions, and who is told."""
+
+    server: str
+    open_session: Callable[[], aiohttp.ClientSession]
+    namespaces: tuple[str, ...]
+    tell: Callable[[Kind, str, Any], None]
+    """Gets the kind, the event's type (ADDED, MODIFIED, DELETED or "") and the raw object. Must not raise."""
+
+
+async def run(source: Source, stop: asyncio.Event) -> None:
     """Run kopf until told to stop, or until it gives up."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401 - kopf's signature
         # kopf closes this session when it stops, so it has one of its own.
-        return kopf.AiohttpSession(server=app.credentials.server, aiohttp_session=app.open_session())
+        return kopf.AiohttpSession(server=source.server, aiohttp_session=source.open_session())
 
     for kind in WATCHED:
-        _register(app, kind, registry)
+        _register(source, kind, registry)
     settings = _settings()
     ours = asyncio.Event()
     watcher = asyncio.create_task(_relay(stop, ours))
@@ -70,8 +78,8 @@ async def run(app: "App", stop: asyncio.Event) -> None:
             registry=registry,
             settings=settings,
             standalone=True,
-            clusterwide=not app.config.namespaces,
-            namespaces=app.config.namespaces,
+            clusterwide=not source.namespaces,
+            namespaces=source.namespaces,
             stop_flag=ours,
         )
     finally:
@@ -83,14 +91,10 @@ async def _relay(stop: asyncio.Event, ours: asyncio.Event) -> None:
     ours.set()
 
 
-def _register(app: "App", kind: Kind, registry: kopf.OperatorRegistry) -> None:
+def _register(source: Source, kind: Kind, registry: kopf.OperatorRegistry) -> None:
     @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")
     async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 - kopf's signature
-        raw: Any = event["object"]
-        concerned = app.cache.drop(kind, raw) if event["type"] == "DELETED" else app.cache.store(kind, raw)
-        for key in concerned:
-            app.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
-            app.queue.add(key)
+        source.tell(kind, event["type"] or "", event["object"])
 
 
 def _settings() -> kopf.OperatorSettings:
