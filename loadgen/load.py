@@ -46,7 +46,7 @@ class Target:
 class Load:
     """A running load. As a context manager it starts with the block and is complete at its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are keywords
         self,
         targets: Sequence[Target],
         path: Path,

@@ -1,0 +1,106 @@
+"""What must stand before the first release: cluster, images, operator, and the application as it runs today."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from demo.kubectl import Kubectl, KubectlError
+from demo.view import View
+from devcluster.cluster import Cluster, ClusterNotRunning
+from loadgen import Target
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "trading-platform"
+APP_IMAGE = "localhost/tradingrelease/trading-platform:dev"
+OPERATOR_NAMESPACE = "tradingrelease-system"
+OPERATOR = "deployment/tradingrelease-operator"
+SERVICES = ("backend", "ml-engine", "frontend")  # in the order of the release
+
+
+class SetupError(Exception):
+    """Something that the demo needs could not be made."""
+
+
+def cluster(name: str, view: View) -> Cluster:
+    """Return the running cluster of that name, started with three nodes if there is none."""
+    try:
+        found = Cluster.open(name)
+        view.say(f"cluster {name} runs already; the demo uses it")
+    except ClusterNotRunning:
+        view.say(f"no cluster {name} runs yet; starting one with 3 nodes (the very first time it is built, too)")
+        _tell([str(ROOT / "devcluster" / "up"), "--name", name, "--nodes", "3"], view)
+        found = Cluster.open(name)
+    return found
+
+
+def images(target: Cluster, view: View) -> None:
+    """Build the two images and bring them onto the nodes; a cluster of others pulls its own."""
+    if target.kind == "current":
+        view.say(f"CLUSTER=current: {APP_IMAGE} and the operator's image must be where its nodes find them")
+        return
+    dockerfile = str(EXAMPLE / "Dockerfile")
+    _tell([str(ROOT / "devcluster" / "image"), "--name", target.name, APP_IMAGE, str(ROOT), "--file", dockerfile], view)
+    _tell(["env", f"NAME={target.name}", f"PYTHON={sys.executable}", str(ROOT / "tools" / "operator-image")], view)
+
+
+def operator(kubectl: Kubectl, view: View) -> None:
+    """Install CRDs and operator as a user does; an operator that ran before starts anew, with the image of now."""
+    ran_before = OPERATOR in kubectl(
+        "get", "deployments", f"--namespace={OPERATOR_NAMESPACE}", "--output=name"
+    ).replace("deployment.apps", "deployment")
+    kubectl("apply", "--kustomize", str(ROOT / "manifests"), seconds=120)
+    kubectl("wait", "--for=condition=Established", "crd/tradingreleases.tradingplatform.io", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/releasecommands.tradingplatform.io", "--timeout=30s")
+    if ran_before:
+        kubectl("rollout", "restart", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}")
+    kubectl("rollout", "status", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--timeout=120s", seconds=150)
+    view.say("the operator runs as a pod of its own image, with its own ServiceAccount")
+
+
+def application(kubectl: Kubectl, view: View) -> None:
+    """Deploy the application as users have it today, and the pod that the load comes from."""
+    if kubectl("get", "namespace", kubectl.namespace, "--ignore-not-found", "--output=name"):
+        view.say(f"removing namespace {kubectl.namespace} of an earlier demo")
+        kubectl("delete", "namespace", kubectl.namespace, "--timeout=120s", seconds=150)
+    kubectl("apply", "--filename", str(EXAMPLE / "today.yaml"))
+    kubectl("apply", "--filename", str(ROOT / "demo" / "load.yaml"))
+    kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=120s", seconds=150)
+    kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s", seconds=90)
+
+
+def targets(kubectl: Kubectl) -> list[Target]:
+    """Return the ClusterIPs that the load goes to."""
+    found = {
+        service["metadata"]["name"]: f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/"
+        for service in kubectl.get("services")["items"]
+    }
+    return [Target(name, found[name]) for name in SERVICES]
+
+
+def diagnosis(kubectl: Kubectl, release: str) -> str:
+    """Collect what somebody needs who wants to know why it did not work."""
+    asked = (
+        ("logs", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--tail=40"),
+        ("describe", "tradingrelease", release),
+        ("get", "services,deployments,pods", "--output=wide"),
+    )
+    told = []
+    for arguments in asked:
+        told.append(f"--- kubectl {' '.join(arguments)}")
+        try:
+            told.append(kubectl(*arguments, seconds=20))
+        except KubectlError as error:
+            told.append(str(error))
+    return "\n".join(told)
+
+
+def _tell(argv: list[str], view: View) -> None:
+    """Run a command and tell what it says."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        for line in process.stdout:
+            view.say(f"  {line.rstrip()}", 2)
+    if process.returncode:
+        raise SetupError(f"{Path(argv[0]).name} ended with {process.returncode}")

@@ -1,0 +1,291 @@
+"""The story: what is done, what must become true of it, and by when.
+
+Every step waits by watching. A step that does not come true by its deadline, or turns out otherwise, ends the
+story; what the load saw is reported all the same.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import yaml
+
+from demo.kubectl import Kubectl, Object, Seen, Watch, epoch
+from demo.report import Move
+from demo.setup import EXAMPLE, SERVICES
+from demo.view import BOLD, GREEN, RED, View
+from loadgen import Load, Record, Records
+from loadgen.record import Mode
+
+RELEASE = "trading-platform"
+REVISION_KEY = "tradingplatform.io/revision"
+T = TypeVar("T")
+
+
+class WrongTurnError(Exception):
+    """Something happened that should not have."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """The parts of a TradingRelease that the story is about."""
+
+    object: Object
+
+    @property
+    def status(self) -> Object:
+        """Return the status; empty before the operator's first word."""
+        found: Object = self.object.get("status") or {}
+        return found
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the status speaks of the newest spec."""
+        seen: object = self.status.get("observedGeneration")
+        return seen == self.object["metadata"]["generation"]
+
+    @property
+    def live(self) -> str:
+        """Return the version that is live."""
+        return str(self.part("live").get("version", ""))
+
+    @property
+    def candidate(self) -> str:
+        """Return the version that is being prepared."""
+        return str(self.part("candidate").get("version", ""))
+
+    @property
+    def latched(self) -> dict[str, str]:
+        """Return the latched revisions, each with its message (or its reason)."""
+        return {entry["revision"]: entry.get("message") or entry.get("reason", "") for entry in self._list("latched")}
+
+    @property
+    def rollback_until(self) -> str:
+        """Say until when a rollback is instant."""
+        return str(next((entry.get("until", "") for entry in self._list("retained")), ""))
+
+    def part(self, name: str) -> Object:
+        """Return an object of the status."""
+        found: Object = self.status.get(name) or {}
+        return found
+
+    def condition(self, name: str) -> dict[str, str]:
+        """Return a condition; empty while there is none."""
+        found: dict[str, str] = next((c for c in self._list("conditions") if c["type"] == name), {})
+        return found
+
+    def ready(self, version: str) -> bool:
+        """Whether that version is the spec, live and proven."""
+        proven = self.condition("Ready").get("status") == "True"
+        return self.fresh and proven and self.live == self.object["spec"]["version"] == version
+
+    def _list(self, name: str) -> list[Any]:
+        return self.status.get(name) or []
+
+
+@dataclass
+class Step:
+    """One step as it went."""
+
+    name: str
+    ok: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Told:
+    """What the story leaves behind for the report."""
+
+    steps: list[Step] = field(default_factory=list)
+    refused_after_ms: float | None = None
+    ordered: float | None = None  # when the rollback was ordered
+
+
+@dataclass
+class Story:
+    """The steps that need the cluster, the operator, the application and the load."""
+
+    kubectl: Kubectl
+    view: View
+    load: Load
+    releases: Watch
+    services: Watch
+    told: Told
+
+    def release_v2(self) -> None:
+        """Adopt what runs today, and release version 2."""
+        applied = self._apply("release-v2.yaml")
+        self._becomes_ready("2.0.0", 240, applied)
+        self._all_answered_by("2.0.0", applied)
+        self.view.say("2.0.0 is live and proven; today's Deployments no longer serve, and are yours to remove")
+
+    def refuse_v3(self) -> None:
+        """Refuse version 3, which crashes, while version 2 goes on serving."""
+        before = self._now().latched
+        applied = self._apply("release-v3.yaml")
+        refused = self._release("3.0.0 is refused", _newly_latched(before), 120, applied)
+        self.told.refused_after_ms = (refused.at - applied) * 1000
+        self.view.say(f"refused: {refused.why}")
+        self._insist(refused.release.live == "2.0.0", "2.0.0 is no longer live")
+        self._insist(not [move for move in moves(self.services.seen()) if move.at >= applied], "a Service was moved")
+        self._insist(not self.load.records().of(version="3.0.0").all, "3.0.0 answered a user")
+
+    def survive_v4(self) -> None:
+        """Switch to version 4, which turns bad in production, and see it rolled back by itself."""
+        before = self._now().latched
+        applied = self._apply("release-v4.yaml")
+        self._release("4.0.0 is live", lambda seen: Release(seen.object).live == "4.0.0", 120, applied)
+        self.view.say("4.0.0 passed every test and is live; under real traffic its backend is about to fail")
+        bad = self._traffic("4.0.0 turns bad", lambda seen: _first(seen.of(version="4.0.0").failed()), 30, applied)
+        self.view.say(f"the first bad answer, from {bad.target}", 31)
+        back = self._release("4.0.0 is latched", _newly_latched(before), 60, applied)
+        self._release("2.0.0 is live", lambda seen: Release(seen.object).live == "2.0.0", 30, back.at)
+        self._all_answered_by("2.0.0", bad.sent)
+        self.view.say(f"rolled back by itself: {back.why}")
+        self._nobody_meets("4.0.0")
+
+    def release_v5(self) -> None:
+        """Release version 5, which is good."""
+        applied = self._apply("release-v5.yaml")
+        self._becomes_ready("5.0.0", 240, applied)
+        self._all_answered_by("5.0.0", applied)
+
+    def order_rollback(self) -> None:
+        """Roll back by an order, as a person would."""
+        order: Object = yaml.safe_load((EXAMPLE / "rollback.yaml").read_text())
+        order["spec"]["revision"] = self._now().part("live")["revision"]
+        self.told.ordered = epoch()
+        made = self.kubectl("create", "--filename=-", "--output=name", stdin=yaml.safe_dump(order)).strip()
+        self.view.say(f"ordered: {made}")
+        self._all_answered_by("2.0.0", self.told.ordered)
+        self.kubectl("wait", made, "--for=jsonpath={.status.phase}", "--timeout=30s")
+        answer = self.kubectl.get(made)["status"]
+        self._insist(answer["phase"] == "Done", f"the order was {answer['phase']}: {answer.get('message', '')}")
+        self.view.say(f"done: {answer.get('message', '')}")
+        self._release("2.0.0 is live", lambda seen: Release(seen.object).live == "2.0.0", 30, self.told.ordered)
+        self._nobody_meets("5.0.0")
+
+    # What the steps are made of
+
+    def _apply(self, manifest: str) -> float:
+        self.view.say(f"$ kubectl apply -f {EXAMPLE.parent.name}/{EXAMPLE.name}/{manifest}")
+        at = epoch()
+        self.kubectl("apply", "--filename", str(EXAMPLE / manifest))
+        return at
+
+    def _becomes_ready(self, version: str, seconds: float, since: float) -> None:
+        """Wait as CI does, for the condition Ready, but do not wait on when it has failed."""
+        refused = _newly_latched(self._now().latched)
+
+        def ready(seen: Seen) -> bool:
+            if failed := refused(seen):
+                raise WrongTurnError(f"{version} was given up: {failed.why}")
+            return Release(seen.object).ready(version)
+
+        self._release(f"{version} is live and proven", ready, seconds, since)
+
+    def _all_answered_by(self, version: str, since: float) -> None:
+        """Wait until every Service answers new connections with that version."""
+        for service in SERVICES:
+
+            def answered(seen: Records, service: str = service) -> bool:
+                newest = seen.of(target=service, mode=Mode.NEW).last_answer()
+                return newest is not None and newest.version == version and newest.sent >= since
+
+            self._traffic(f"{service} answers new connections with {version}", answered, 20, epoch() - 5)
+
+    def _nobody_meets(self, version: str) -> None:
+        """Wait until nobody has met that version for two seconds, on connections kept since before neither."""
+
+        def gone(_: Records) -> bool:
+            recent = self.load.records(epoch() - 2)
+            return len(recent) > 50 and not recent.of(version=version).all
+
+        self._traffic(f"nobody meets {version}", gone, 60, epoch())
+        self.view.say(f"the last connections to {version} have ended, drained")
+
+    def _release(self, what: str, question: Callable[[Seen], T | None], seconds: float, since: float) -> T:
+        """Wait for something to be true of the release."""
+        try:
+            return self.releases.until(question, seconds, since)
+        except TimeoutError as error:
+            ready = self._now().condition("Ready")
+            raise WrongTurnError(f"{what}: {error}; it says {ready.get('reason')}: {ready.get('message')}") from error
+
+    def _traffic(self, what: str, question: Callable[[Records], T | None], seconds: float, since: float) -> T:
+        """Wait for something to be true of what users meet."""
+        try:
+            return self.load.wait_for(question, seconds, since)
+        except TimeoutError as error:
+            raise WrongTurnError(f"{what}: {error}") from error
+
+    def _now(self) -> Release:
+        seen = self.releases.latest()
+        return Release(seen.object if seen else {})
+
+    def _insist(self, so: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion that stays with -O
+        if not so:
+            raise WrongTurnError(otherwise)
+
+
+@dataclass(frozen=True)
+class Latched:
+    """A revision that was just latched."""
+
+    at: float
+    release: Release
+    why: str
+
+
+@contextmanager
+def step(told: Told, view: View, name: str) -> Iterator[None]:
+    """Tell a step, time it, and note whether it did what it should."""
+    this, began = Step(name), time.monotonic()
+    told.steps.append(this)
+    view.say("")
+    view.say(f"{len(told.steps)}. {name}", BOLD)
+    try:
+        yield
+        this.ok = True
+    finally:
+        this.seconds = round(time.monotonic() - began, 1)
+        view.say(f"   {'done' if this.ok else 'FAILED'} in {this.seconds:g} s", GREEN if this.ok else RED)
+
+
+def moves(seen: list[Seen]) -> list[Move]:
+    """Find the moves of the application's Services among all states of Services."""
+    found, last = [], dict[str, str]()
+    for state in seen:
+        key = (state.object["spec"].get("selector") or {}).get(REVISION_KEY, "")
+        if state.name in SERVICES and key != last.get(state.name, ""):
+            found.append(Move(state.name, state.at, key))
+            last[state.name] = key
+    return found
+
+
+def component_versions(seen: list[Seen]) -> dict[str, str]:
+    """Learn from the states of the release which version each component revision belongs to."""
+    found: dict[str, str] = {}
+    for state in seen:
+        release = Release(state.object)
+        for part in (release.part("candidate"), release.part("live")):
+            for component in part.get("components") or []:
+                found.setdefault(component.get("revision", ""), part.get("version", ""))
+    return found
+
+
+def _newly_latched(before: dict[str, str]) -> Callable[[Seen], Latched | None]:
+    """Ask whether a revision is latched that was not before."""
+
+    def question(seen: Seen) -> Latched | None:
+        release = Release(seen.object)
+        new = release.latched.keys() - before.keys()
+        return Latched(seen.at, release, release.latched[new.pop()]) if new else None
+
+    return question
+
+
+def _first(records: Records) -> Record | None:
+    return min(records, key=lambda record: record.done, default=None)
