@@ -17,17 +17,17 @@ _SMALL = ("-s", "-w")
 
 
 def control_plane(version: pins.Kubernetes) -> Path:
-    """The folder with etcd, kube-apiserver, kube-controller-manager and kubectl."""
+    """Return the folder with etcd, kube-apiserver, kube-controller-manager and kubectl."""
     return _kubernetes(version, CONTROL_PLANE)
 
 
 def kubernetes(version: pins.Kubernetes) -> Path:
-    """The folder with all programs of Kubernetes."""
+    """Return the folder with all programs of Kubernetes."""
     return _kubernetes(version, (*CONTROL_PLANE, *NODE))
 
 
 def containerd() -> Path:
-    """The folder with containerd, its shim and ctr."""
+    """Return the folder with containerd, its shim and ctr."""
     module = "github.com/containerd/containerd/v2"
     programs = ("containerd", "containerd-shim-runc-v2", "ctr")
 
@@ -35,33 +35,37 @@ def containerd() -> Path:
         module_folder = _module("containerd", pins.CONTAINERD, log)
         tools = [f"{module}/cmd/{program}" for program in programs]
         go(["get", "-tool", *(f"{tool}@v{pins.CONTAINERD}" for tool in tools)], module_folder, log)
-        go(["build", "-tags", "no_btrfs no_zfs no_devmapper", *_ldflags(), "-o", f"{folder}/", *tools], module_folder, log)
+        go(
+            ["build", "-tags", "no_btrfs no_zfs no_devmapper", *_ldflags(), "-o", f"{folder}/", *tools],
+            module_folder,
+            log,
+        )
 
     return _built("containerd", pins.CONTAINERD, programs, build)
 
 
 def kind() -> Path:
-    """The folder with kind."""
+    """Return the folder with kind."""
     return _installed("kind", pins.KIND, "sigs.k8s.io/kind")
 
 
 def crictl() -> Path:
-    """The folder with crictl."""
+    """Return the folder with crictl."""
     return _installed("crictl", pins.CRICTL, "sigs.k8s.io/cri-tools/cmd/crictl")
 
 
 def coredns(version: pins.Kubernetes) -> Path:
-    """The folder with CoreDNS."""
+    """Return the folder with CoreDNS."""
     return _installed("coredns", version.coredns, "github.com/coredns/coredns")
 
 
 def helm() -> Path:
-    """The folder with Helm, which no cluster needs: only for those who ask."""
+    """Return the folder with Helm, which no cluster needs: only for those who ask."""
     return _installed("helm", pins.HELM, "helm.sh/helm/v4/cmd/helm")
 
 
 def module_source(module: str, version: str) -> Path:
-    """The folder of a module's source, fetched if need be (read-only: it is Go's cache)."""
+    """Return the folder of a module's source, fetched if need be (read-only: it is Go's cache)."""
     host.need_go()
     told = output(["go", "mod", "download", "-json", f"{module}@v{version}"], env=_go_env())
     return Path(json.loads(told)["Dir"])
@@ -95,10 +99,14 @@ def _kubernetes(version: pins.Kubernetes, programs: Sequence[str]) -> Path:
 def _kubernetes_module(version: pins.Kubernetes, log: Path) -> Path:
     """Make a module whose tools are Kubernetes' programs and etcd."""
     folder = _module("kubernetes", version.version, log)
-    told = json.loads(output(["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{version.version}"], env=_go_env()))
+    told = json.loads(
+        output(["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{version.version}"], env=_go_env())
+    )
     # its own go.mod replaces the staging modules by ./staging; here each one at its own version
     staging = re.findall(r"^\s*(k8s\.io/[a-z-]+) => \./staging/", Path(told["GoMod"]).read_text(), re.MULTILINE)
-    tools = [f"k8s.io/kubernetes/cmd/{p}" for p in (*CONTROL_PLANE, *NODE) if p != "etcd"] + ["go.etcd.io/etcd/server/v3"]
+    tools = [f"k8s.io/kubernetes/cmd/{p}" for p in (*CONTROL_PLANE, *NODE) if p != "etcd"] + [
+        "go.etcd.io/etcd/server/v3"
+    ]
     edits = [f"-require=k8s.io/kubernetes@v{version.version}"]
     edits += [f"-replace={module}={module}@v{version.staging}" for module in staging]
     edits += [f"-tool={tool}" for tool in tools]

@@ -14,7 +14,8 @@ _SERVER_NAMES = (
 def make(folder: Path, server: str) -> None:
     """Write the authority, the server's and the clients' certificates, the tokens' key and the kubeconfigs."""
     log = folder / "certificates.log"
-    run(["openssl", "req", "-x509", *_KEY, "-subj", "/CN=devcluster", "-keyout", folder / "ca.key", "-out", folder / "ca.crt"], log)
+    files = ["-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt"]
+    run(["openssl", "req", "-x509", *_KEY, "-subj", "/CN=devcluster", *files], log)
     _signed(folder, log, "apiserver", "/CN=kube-apiserver", "-addext", f"subjectAltName={_SERVER_NAMES}")
     _signed(folder, log, "admin", "/O=system:masters/CN=admin")
     _signed(folder, log, "controller-manager", "/CN=system:kube-controller-manager")
@@ -26,7 +27,7 @@ def make(folder: Path, server: str) -> None:
 
 
 def curl_flags(folder: Path) -> list[str]:
-    """What curl needs to be the administrator."""
+    """Tell what curl needs to be the administrator."""
     return ["--cacert", f"{folder}/ca.crt", "--cert", f"{folder}/admin.crt", "--key", f"{folder}/admin.key"]
 
 

@@ -32,12 +32,14 @@ class Cluster:
 
     @classmethod
     def open(cls, name: str = "dev") -> "Cluster":
-        """The running cluster `name`, or with CLUSTER=current the one that KUBECONFIG names."""
+        """Return the running cluster `name`, or with CLUSTER=current the one that KUBECONFIG names."""
         if os.environ.get("CLUSTER") == "current":
             return cls._current(name)
         made_here = Kind.find(name)
         if made_here is None or not made_here.running():
-            raise ClusterNotRunning(f"no cluster {name!r} runs here ({state_of(name)}); start it: make cluster-up NAME={name}")
+            raise ClusterNotRunning(
+                f"no cluster {name!r} runs here ({state_of(name)}); start it: make cluster-up NAME={name}"
+            )
         return cls(name, made_here.kubeconfig, "kind", made_here)
 
     @classmethod
@@ -52,7 +54,7 @@ class Cluster:
         return self._made_here.command(argv) if self._made_here else list(argv)
 
     def nodes(self) -> list[str]:
-        """The names of the nodes, control plane first."""
+        """Return the names of the nodes, control plane first."""
         return self._ours().nodes()
 
     def stop_node(self, name: str) -> None:
@@ -68,10 +70,12 @@ class Cluster:
         self._ours().load(archive)
 
     def audit_log(self) -> str:
-        """The API server's audit log so far: one JSON object a line, level Metadata."""
+        """Return the API server's audit log so far: one JSON object a line, level Metadata."""
         return self._ours().audit_log()
 
     def _ours(self) -> Kind:
         if self._made_here is None:
-            raise StepFailedError("this needs a cluster that devcluster/up made; with CLUSTER=current it belongs to others")
+            raise StepFailedError(
+                "this needs a cluster that devcluster/up made; with CLUSTER=current it belongs to others"
+            )
         return self._made_here

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from devcluster import binaries, host, images, pins
 from devcluster.cluster import Cluster, ClusterNotRunning, ControlPlane, ControlPlaneNotRunning, StepFailedError
@@ -21,7 +22,9 @@ def up(argv: Sequence[str]) -> int:
     """Start a cluster, or check the one that runs."""
     parser = _parser("up", up, "name")
     parser.add_argument("--nodes", type=int, default=os.environ.get("NODES") or None, help="how many nodes (NODES, 1)")
-    parser.add_argument("--k8s", default=os.environ.get("K8S") or None, help=f"one of {', '.join(pins.SUPPORTED_KUBERNETES)} (K8S)")
+    parser.add_argument(
+        "--k8s", default=os.environ.get("K8S") or None, help=f"one of {', '.join(pins.SUPPORTED_KUBERNETES)} (K8S)"
+    )
     options = parser.parse_args(argv)
     if os.environ.get("CLUSTER") == "current":
         say(f"CLUSTER=current: using {Cluster.open(options.name).kubeconfig}, starting nothing")
@@ -59,14 +62,13 @@ def status(argv: Sequence[str]) -> int:
     return 0
 
 
-def execute(argv: Sequence[str]) -> int:
+def execute(argv: Sequence[str]) -> NoReturn:
     """Run a command where the cluster's network is reachable: exec CMD... (NAME in the environment)."""
-    name = os.environ.get("NAME") or "dev"
     wants_engine = list(argv[:1]) == ["--engine"]
     command = list(argv[1:] if wants_engine else argv)
     if not command or command[0] in {"-h", "--help"}:
-        print(__doc__, "\n\n", execute.__doc__, sep="", file=sys.stderr)
-        return 2
+        sys.exit(f"devcluster/exec: {execute.__doc__}")
+    name = _name()
     made_here = Kind.find(name)
     if os.environ.get("CLUSTER") == "current" or made_here is None:
         wrapped = Cluster.open(name).command(command)
@@ -74,7 +76,7 @@ def execute(argv: Sequence[str]) -> int:
         wrapped = made_here.engine_command(command)
     else:
         wrapped = made_here.command(command)
-    os.execvp(wrapped[0], wrapped)
+    _become(wrapped)
 
 
 def load(argv: Sequence[str]) -> int:
@@ -88,9 +90,11 @@ def load(argv: Sequence[str]) -> int:
 
 
 def image(argv: Sequence[str]) -> int:
-    """Build an image with docker or podman, save it below .devcluster/images and load it into the cluster if one runs."""
+    """Build an image with docker or podman, save it below .devcluster/images, load it into the cluster if it runs."""
     parser = _parser("image", image, "name")
-    parser.add_argument("tag", help="such as localhost/tradingrelease/operator:dev; not :latest, which Kubernetes pulls anew")
+    parser.add_argument(
+        "tag", help="such as localhost/tradingrelease/operator:dev; not :latest, which Kubernetes pulls anew"
+    )
     parser.add_argument("context", type=Path)
     parser.add_argument("-f", "--file", type=Path, help="the Dockerfile (CONTEXT/Dockerfile)")
     parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
@@ -108,21 +112,22 @@ def image(argv: Sequence[str]) -> int:
 def control_plane(argv: Sequence[str]) -> int:
     """Start and end a control plane without nodes, or single parts of it."""
     parser = _parser("control-plane", control_plane)
+    if list(argv[:1]) == ["exec"]:  # what follows are not our flags
+        _become(ControlPlane.open(_name()).command(argv[1:]))
     parser.add_argument("action", choices=["up", "down", "status", "exec", "restart", "stop", "kill"])
-    parser.add_argument("words", nargs="*", metavar="PART", help=f"for restart, stop and kill: one of {', '.join(PARTS)}")
-    parser.add_argument("--name", default=os.environ.get("NAME") or "dev", help="its name (NAME, dev)")
+    parser.add_argument(
+        "words", nargs="*", metavar="PART", help=f"for restart, stop and kill: one of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--name", default=_name(), help="its name (NAME, dev)")
     parser.add_argument("--no-controller-manager", action="store_true", help="leave it out")
     parser.add_argument("--fsync", action="store_true", help="let etcd write to the disk as in production")
     parser.add_argument("--apiserver-flag", action="append", default=[], help="one more flag of kube-apiserver")
-    options, command = parser.parse_known_args(argv)
+    options = parser.parse_args(argv)
     if options.action == "up":
         return _control_plane_up(options)
     if options.action == "down":
         return _control_plane_down(options.name)
     plane = ControlPlane.open(options.name)
-    if options.action == "exec":
-        wrapped = plane.command([*options.words, *command])
-        os.execvp(wrapped[0], wrapped)
     if options.action == "status":
         for part in PARTS:
             print(f"{part}: {plane.pid(part) or 'not running'}")
@@ -155,7 +160,8 @@ def build(argv: Sequence[str]) -> int:
 def main(command: Command) -> None:
     """Run a command; a known failure is a text and not a traceback, and a signal cleans up as an error does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup asks to ignore it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(command(sys.argv[1:]))
     except (StepFailedError, ClusterNotRunning, ControlPlaneNotRunning) as error:
@@ -164,10 +170,20 @@ def main(command: Command) -> None:
         sys.exit(130)
 
 
+def _name() -> str:
+    return os.environ.get("NAME") or "dev"
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    """Let this process become the command, so that signals to it reach the command."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a command would inherit that
+    os.execvp(argv[0], list(argv))  # noqa: S606 - a shell in between would take the signals
+
+
 def _parser(program: str, command: Command, *common: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"devcluster/{program}", description=command.__doc__)
     if "name" in common:
-        parser.add_argument("--name", default=os.environ.get("NAME") or "dev", help="the cluster's name (NAME, dev)")
+        parser.add_argument("--name", default=_name(), help="the cluster's name (NAME, dev)")
     return parser
 
 

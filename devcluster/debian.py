@@ -19,12 +19,12 @@ _NOT_NEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share
 
 
 def node_root() -> Path:
-    """The root file system that nodes are made from."""
+    """Return the root file system that nodes are made from."""
     return _root("node", _NODE_PACKAGES)
 
 
 def base_root() -> Path:
-    """The root file system of the base image for images built here: Python and certificates."""
+    """Return the root file system of the base image for images built here: Python and certificates."""
     root = _root("base", _BASE_PACKAGES)
     for name in ("python", "python3"):  # where the official Python images have it
         link = root / "usr/local/bin" / name
@@ -34,7 +34,7 @@ def base_root() -> Path:
 
 
 def closure(root: Path, programs: Sequence[str]) -> list[str]:
-    """The programs, relative to the root, with the libraries that they load and the links that lead to them."""
+    """Return the programs, relative to the root, with the libraries that they load and the links that lead to them."""
     found: set[str] = set()
     for program in programs:
         _follow(root, program, found)
@@ -54,13 +54,12 @@ def _follow(root: Path, name: str, found: set[str]) -> None:
     found.add(name)
     path = root / name
     if path.is_symlink():
-        target = os.readlink(path)
-        absolute = target if target.startswith("/") else f"/{Path(name).parent}/{target}"
-        _follow(root, os.path.normpath(absolute).lstrip("/"), found)
+        target = Path("/", Path(name).parent, path.readlink())
+        _follow(root, os.path.normpath(target).lstrip("/"), found)
 
 
 def _chroot(root: Path, argv: Sequence[str]) -> str:
-    """What a command inside the root prints; ldd ends with 1 when a file is no dynamic program, which is no failure."""
+    """Tell what a command inside the root prints; ldd ends with 1 for a static program, which is no failure."""
     return subprocess.run(["chroot", root, *argv], capture_output=True, text=True, check=False).stdout
 
 

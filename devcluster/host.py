@@ -11,7 +11,13 @@ from devcluster.progress import StepFailedError, run, say
 
 # command -> Debian package
 BUILD_TOOLS = {"gcc": "gcc", "debootstrap": "debootstrap"}
-NAMESPACE_TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "openssl": "openssl", "curl": "curl"}
+NAMESPACE_TOOLS = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "openssl": "openssl",
+    "curl": "curl",
+}
 PODMAN_TOOLS = {
     "podman": "podman", "conmon": "conmon", "runc": "runc", "iptables": "iptables", "nft": "nftables",
     "/usr/lib/podman/netavark": "netavark", "/usr/lib/podman/aardvark-dns": "aardvark-dns",
@@ -29,7 +35,9 @@ def need(*groups: dict[str, str]) -> None:
         return
     names = " ".join(sorted(missing))
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SystemExit(f"needed here and not installed: {names} (as root on Debian this command installs them itself)")
+        raise SystemExit(
+            f"needed here and not installed: {names} (as root on Debian this command installs them itself)"
+        )
     log = STATE / "log" / "apt.log"
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     say(f"installing Debian packages: {names}")
@@ -80,9 +88,10 @@ def can_pull(engine: str, image: str) -> bool:
 
 def _quiet(argv: list[str], seconds: float) -> bool:
     try:
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False).returncode == 0
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as late:
         raise StepFailedError(f"{' '.join(argv)} gives no answer within {seconds:.0f} s") from late
+    return done.returncode == 0
 
 
 def _there(command: str) -> bool:

@@ -15,7 +15,8 @@ def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence
     archive.parent.mkdir(parents=True, exist_ok=True)
     log = archive.with_suffix(".log")
     arguments = [word for argument in build_args for word in ("--build-arg", argument)]
-    options = ["--file", str((dockerfile or context / "Dockerfile").absolute()), "--tag", tag, *arguments, str(context.absolute())]
+    file = (dockerfile or context / "Dockerfile").absolute()
+    options = [f"--file={file}", f"--tag={tag}", *arguments, str(context.absolute())]
     engine = _engine()
     with locked(images() / "lock"), step(f"building the image {tag}"):
         archive.unlink(missing_ok=True)
@@ -29,7 +30,7 @@ def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence
 
 
 def _engine() -> str | None:
-    """A stock engine, unless images were made here before or no registry answers."""
+    """Choose a stock engine, unless images were made here before or no registry answers."""
     version = pins.kubernetes()
     return None if kind.made_here(version) or any((cache() / "stores").glob("base-*")) else kind.choose_engine(version)
 
@@ -43,7 +44,8 @@ def _build_here(options: Sequence[str], tag: str, archive: Path, log: Path) -> N
     try:
         building = ["podman", "build", "--pull=never", "--isolation=chroot", "--build-arg", f"BASE={base}", *options]
         run(sandbox.in_full(building, env), log)
-        run(sandbox.in_full(["podman", "save", "--quiet", "--format=docker-archive", f"--output={archive}", tag], env), log)
+        saving = ["podman", "save", "--quiet", "--format=docker-archive", f"--output={archive}", tag]
+        run(sandbox.in_full(saving, env), log)
         run(sandbox.in_full(["podman", "image", "prune", "--force"], env), log)
     finally:
         sandbox.end()

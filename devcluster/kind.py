@@ -31,7 +31,7 @@ class Kind:
 
     @classmethod
     def find(cls, name: str) -> "Kind | None":
-        """The cluster that `up` began to make, whether or not it is complete and still runs."""
+        """Return the cluster that `up` began to make, whether or not it is complete and still runs."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             told = json.loads((state_of(name) / "cluster.json").read_text())
             return cls(name, state_of(name), pins.kubernetes(told["kubernetes"]), told["size"], told["engine"])
@@ -64,7 +64,7 @@ class Kind:
     # --- commands -----------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """What a command for this cluster finds in its environment; `programs` first in PATH."""
+        """Tell what a command for this cluster finds in its environment; `programs` first in PATH."""
         folders = [str(self.folder / "bin"), str(binaries.control_plane(self.version)), str(binaries.kind())]
         env = {
             "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubecache"), "NAME": self.name,
@@ -83,11 +83,11 @@ class Kind:
         return self.command(argv) if self.engine else self._alive().in_full(argv, self._full_environment())
 
     def kubectl(self, *arguments: str) -> str:
-        """What kubectl prints."""
+        """Tell what kubectl prints."""
         return output(self.command(["kubectl", *arguments]))
 
     def in_engine(self, *arguments: str) -> str:
-        """What a command of the engine prints."""
+        """Tell what a command of the engine prints."""
         return output(self.engine_command([self.engine or "podman", *arguments]))
 
     # --- life ---------------------------------------------------------------------------------------------
@@ -128,19 +128,19 @@ class Kind:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def nodes(self) -> list[str]:
-        """The names of its nodes, control plane first."""
+        """Return the names of its nodes, control plane first."""
         listed = self.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
         return sorted(listed, key=lambda node: ("control-plane" not in node, node))
 
     def stop_node(self, node: str) -> None:
         """Make a node go away, as a machine does that loses power."""
         self.in_engine("kill", node)
-        self._wait_for_state(node, "exited")
+        self._until(f"{node} is away", lambda: self._inspect(node, "{{.State.Status}}") == "exited", 30)
 
     def start_node(self, node: str) -> None:
         """Let it come back, maybe with another address, and wait until it is ready."""
         self.in_engine("start", node)
-        address = self.in_engine("inspect", node, "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}").strip()
+        address = self._inspect(node, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
         self._until(f"node {node} is known at {address}", lambda: self._addresses().get(node) == address)
         self._wait("--for=condition=Ready", f"node/{node}")
         self.route_pods()
@@ -151,7 +151,7 @@ class Kind:
         run(self.engine_command(loading), self.log)
 
     def audit_log(self) -> str:
-        """What the API server has written so far, one JSON object a line."""
+        """Tell what the API server has written so far, one JSON object a line."""
         return self.in_engine("exec", f"{self.kind_name}-control-plane", "cat", "/var/log/kubernetes/audit.log")
 
     def route_pods(self) -> None:
@@ -192,7 +192,7 @@ class Kind:
         return sandbox
 
     def _full_environment(self) -> dict[str, str]:
-        """The shims on PATH enter the sandbox; a command that is inside does not want them."""
+        """Leave the shims out of PATH: they enter the sandbox, and this is for commands that are inside."""
         env = self.environment()
         return env | {"PATH": ":".join(part for part in env["PATH"].split(":") if part != str(self.folder / "bin"))}
 
@@ -217,20 +217,20 @@ class Kind:
                 raise StepFailedError(failure(f"waited {seconds:.0f} s and it is not so that {what}", self.log))
             time.sleep(0.5)
 
-    def _wait_for_state(self, node: str, state: str) -> None:
-        self._until(f"{node} is {state}", lambda: self.in_engine("inspect", node, "--format", "{{.State.Status}}").strip() == state, 30)
+    def _inspect(self, node: str, template: str) -> str:
+        return self.in_engine("inspect", node, "--format", template).strip()
 
     def _addresses(self) -> dict[str, str]:
         form = '{range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address}{"\\n"}{end}'
-        lines = self.kubectl("get", "nodes", "-o", f"jsonpath={form}").splitlines()
-        return {name: addresses.split()[0] for name, _, addresses in (line.partition(" ") for line in lines) if addresses}
+        lines = [line.split() for line in self.kubectl("get", "nodes", "-o", f"jsonpath={form}").splitlines()]
+        return {name: addresses[0] for name, *addresses in lines if addresses}
 
     def _routes(self) -> dict[str, str]:
         """Each node's pod range behind the node, the services behind the control plane."""
         addresses = self._addresses()
         form = '{range .items[*]}{.metadata.name} {.spec.podCIDR}{"\\n"}{end}'
-        ranges = dict(line.split() for line in self.kubectl("get", "nodes", "-o", f"jsonpath={form}").splitlines())
-        routes = {ranges[node]: address for node, address in addresses.items() if node in ranges}
+        lines = [line.split() for line in self.kubectl("get", "nodes", "-o", f"jsonpath={form}").splitlines()]
+        routes = {ranges[0]: addresses[node] for node, *ranges in lines if ranges and node in addresses}
         return routes | {SERVICE_RANGE: addresses[f"{self.kind_name}-control-plane"]}
 
     def _unroute(self) -> None:
@@ -240,7 +240,7 @@ class Kind:
 
 
 def choose_engine(version: pins.Kubernetes) -> str | None:
-    """A stock engine with a registry, or nothing: then everything is made here."""
+    """Choose a stock engine with a registry, or nothing: then everything is made here."""
     if made_here(version):
         return None
     engine = host.free_engine()
@@ -256,7 +256,7 @@ def made_here(version: pins.Kubernetes) -> bool:
 
 
 def _write_shims(folder: Path) -> None:
-    """podman and kind need the whole sandbox, not only its network: these two lead there."""
+    """Lead podman and kind into the whole sandbox: its network alone is not enough for them."""
     folder.mkdir(parents=True, exist_ok=True)
     for program in ("podman", "kind"):
         shim = folder / program
@@ -265,7 +265,7 @@ def _write_shims(folder: Path) -> None:
 
 
 def _containers(folder: Path) -> list[str]:
-    """The ids of the containers that podman wrote down, whether or not it still runs."""
+    """Return the ids of the containers that podman wrote down, whether or not it still runs."""
     listed = folder / "storage" / "overlay-containers" / "containers.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
         return [container["id"] for container in json.loads(listed.read_text())]
@@ -273,7 +273,7 @@ def _containers(folder: Path) -> list[str]:
 
 
 def _cgroups(container: str) -> list[Path]:
-    """The cgroups of a container, in every hierarchy."""
+    """Return the cgroups of a container, in every hierarchy."""
     top = Path("/sys/fs/cgroup")
     return [*top.glob(f"libpod_parent/*{container}*"), *top.glob(f"*/libpod_parent/*{container}*")]
 

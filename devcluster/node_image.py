@@ -22,13 +22,13 @@ _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 def base() -> tuple[str, Path]:
-    """The base image for images built here: its tag, and the store that holds it."""
+    """Return the base image for images built here: its tag, and the store that holds it."""
     root = debian.base_root()
     return _BASE_TAG, podman.image_store(root.name, _BASE_TAG, lambda _: (root, ['CMD ["python3"]']))
 
 
 def node(version: pins.Kubernetes) -> tuple[str, Path]:
-    """The node image: its tag, and the store that holds it."""
+    """Return the node image: its tag, and the store that holds it."""
     recipe = digest(
         version.version, version.coredns, pins.KIND, pins.CONTAINERD, pins.CRICTL, debian.node_root().name,
         *(file.read_bytes() for file in sorted((HERE / "node").iterdir())), Path(__file__).read_bytes(),
@@ -56,7 +56,9 @@ class _Recipe:
         self.root = folder / "root"
         self.kubernetes = binaries.kubernetes(version)
         self.log = cache() / "log" / f"node-{version.version}.log"
-        listed = output([self.kubernetes / "kubeadm", "config", "images", "list", f"--kubernetes-version=v{version.version}"])
+        listed = output(
+            [self.kubernetes / "kubeadm", "config", "images", "list", f"--kubernetes-version=v{version.version}"]
+        )
         self.names = {line.rpartition(":")[0].rpartition("/")[2]: line for line in listed.split()}
 
     def make(self) -> Path:
@@ -82,7 +84,13 @@ class _Recipe:
             else:
                 shutil.copyfile(source, target)
                 target.chmod(0o755 if target.parent.name == "bin" else 0o644)
-        for folder in ("etc/kubernetes/manifests", "opt/cni/bin", "etc/cni/net.d", "kind/manifests", "var/lib/containerd"):
+        for folder in (
+            "etc/kubernetes/manifests",
+            "opt/cni/bin",
+            "etc/cni/net.d",
+            "kind/manifests",
+            "var/lib/containerd",
+        ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "kind/version").write_text(f"v{self.version.version}")
         manifest = (HERE / "node/default-cni.yaml").read_text().replace("KUBE_PROXY_IMAGE", self.names["kube-proxy"])
@@ -117,7 +125,9 @@ class _Recipe:
 
     def _configure_containerd(self) -> None:
         spec = json.loads(self._chroot("ctr", "oci", "spec"))
-        spec.setdefault("hooks", {}).setdefault("createContainer", []).append({"path": "/kind/bin/mount-product-files.sh"})
+        spec.setdefault("hooks", {}).setdefault("createContainer", []).append(
+            {"path": "/kind/bin/mount-product-files.sh"}
+        )
         del spec["process"]["rlimits"]
         (self.root / "etc/containerd/cri-base.json").write_text(json.dumps(spec))
         config = self.root / "etc/containerd/config.toml"
@@ -142,7 +152,10 @@ class _Recipe:
     def _pause(self) -> Path:
         source = binaries.module_source("k8s.io/kubernetes", self.version.version) / "build/pause/linux/pause.c"
         program = self.folder / "pause"
-        run(["gcc", "-Os", "-static", f"-DVERSION={self.names['pause'].rpartition(':')[2]}", "-o", program, source], self.log)
+        run(
+            ["gcc", "-Os", "-static", f"-DVERSION={self.names['pause'].rpartition(':')[2]}", "-o", program, source],
+            self.log,
+        )
         return self._image("pause", {program: ""}, ["/pause"])
 
     def _coredns(self) -> Path:
@@ -151,7 +164,7 @@ class _Recipe:
         return self._image("coredns", files, ["/coredns"])
 
     def _kube_proxy(self) -> Path:
-        """kube-proxy with what it calls. The extensions of iptables are loaded by name, so ldd must see each of them."""
+        """Make kube-proxy's image, with what it calls; iptables loads its extensions by name, so ldd must see each."""
         extensions = [str(file.relative_to(self.root)) for file in (self.root / _LIBRARIES / "xtables").iterdir()]
         names = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
         called = [f"usr/sbin/{name}" for name in (*names, "nft", "conntrack")]
@@ -163,7 +176,9 @@ class _Recipe:
             (root / folder).symlink_to(f"usr/{folder}")
         listed = "\n".join(debian.closure(self.root, [*called, *extensions]))
         output(["cp", "-a", "--parents", "-t", root, *listed.split("\n")], cwd=self.root)
-        return self._image("kube-proxy", {self.kubernetes / "kube-proxy": "usr/local/bin"}, ["/usr/local/bin/kube-proxy"])
+        return self._image(
+            "kube-proxy", {self.kubernetes / "kube-proxy": "usr/local/bin"}, ["/usr/local/bin/kube-proxy"]
+        )
 
     def _image(self, name: str, files: dict[Path, str], entrypoint: list[str]) -> Path:
         root = self.folder / "images" / name
@@ -183,7 +198,7 @@ class _Recipe:
 
 
 def _import_into_containerd(archives: list[Path], root: Path, log: Path) -> None:
-    """Import with a containerd that runs only for this; a socket's path must be short, so it does not lie in the cache."""
+    """Import with a containerd that runs only for this; a path of a socket must be short, so not in the cache."""
     sandbox, holder = Sandbox.start(log)
     try:
         with tempfile.TemporaryDirectory(prefix="devcluster-") as folder:

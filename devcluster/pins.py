@@ -35,7 +35,7 @@ class Kubernetes:
 
 
 def kubernetes(version: str | None = None) -> Kubernetes:
-    """The pinned version, or the default one; anything else is an error that names the choice."""
+    """Return the pinned version, or the default one; anything else is an error that names the choice."""
     wanted = (version or DEFAULT_KUBERNETES).removeprefix("v")
     if wanted not in SUPPORTED_KUBERNETES:
         raise SystemExit(f"Kubernetes {wanted} is not pinned here; K8S is one of {', '.join(SUPPORTED_KUBERNETES)}")

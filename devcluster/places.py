@@ -10,23 +10,23 @@ STATE = ROOT / ".devcluster"
 
 
 def cache() -> Path:
-    """The shared cache; DEVCLUSTER_CACHE moves it."""
+    """Return the shared cache; DEVCLUSTER_CACHE moves it."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradingrelease" / "devcluster"
     return Path(os.environ.get("DEVCLUSTER_CACHE") or default).absolute()
 
 
 def state_of(name: str) -> Path:
-    """The folder of the cluster `name`."""
+    """Return the folder of the cluster `name`."""
     return STATE / checked(name)
 
 
 def control_plane_state(name: str) -> Path:
-    """The folder of the bare control plane `name`."""
+    """Return the folder of the bare control plane `name`."""
     return STATE / "control-planes" / checked(name)
 
 
 def images() -> Path:
-    """The folder of images built here, as archives."""
+    """Return the folder of images built here, as archives."""
     return STATE / "images"
 
 

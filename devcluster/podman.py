@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from devcluster import host
 from devcluster.places import cache
@@ -49,18 +50,18 @@ def settings(folder: Path, stores: Sequence[Path]) -> dict[str, str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What the environment of podman and kind needs. Proxies are emptied: kind would hand them to the nodes."""
+    """Tell what the environment of podman and kind needs. Proxies are emptied: kind would hand them to the nodes."""
     return {
         "CONTAINERS_CONF": f"{folder}/containers.conf",
         "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
         "KIND_EXPERIMENTAL_PROVIDER": "podman",
-        "TMPDIR": f"{folder}/tmp",
+        "TMPDIR": str(folder / "tmp"),
         **{name: "" for name in os.environ if name.lower() in _PROXIES},
     }
 
 
 def image_store(key: str, tag: str, produce: Callable[[Path], tuple[Path, Sequence[str]]]) -> Path:
-    """The store in the cache that holds the image `tag`; `produce` makes its root file system and its settings."""
+    """Provide the store in the cache that holds the image `tag`; `produce` makes its root file system and settings."""
     store = cache() / "stores" / key
     if store.exists():
         return store
@@ -70,10 +71,12 @@ def image_store(key: str, tag: str, produce: Callable[[Path], tuple[Path, Sequen
             half = store.with_name(f"{key}.building")
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
-            root, changes = produce(half)
-            _import(half, root, tag, changes, cache() / "log" / f"{key}.log")
-            (half / "storage").rename(store)
-            shutil.rmtree(half)
+            try:
+                root, changes = produce(half)
+                _import(half, root, tag, changes, cache() / "log" / f"{key}.log")
+                (half / "storage").rename(store)
+            finally:
+                shutil.rmtree(half)
     return store
 
 
@@ -84,8 +87,7 @@ def _import(folder: Path, root: Path, tag: str, changes: Sequence[str], log: Pat
         options = [word for change in changes for word in ("--change", change)]
         importing = sandbox.in_full(["podman", "import", "--quiet", *options, "-", tag], env)
         with subprocess.Popen(["tar", "-C", root, "-cf", "-", "."], stdout=subprocess.PIPE) as tar:
-            assert tar.stdout is not None
-            run(importing, log, stdin=tar.stdout.fileno())
+            run(importing, log, stdin=cast("IO[bytes]", tar.stdout).fileno())
     finally:
         sandbox.end()
         holder.communicate()

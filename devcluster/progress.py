@@ -57,12 +57,13 @@ def failure(what: str, log: Path, lines: int = 25) -> str:
 
 
 def output(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """What a command prints; on failure raise with what it said."""
+    """Run a command for what it prints; on failure raise with what it said."""
+    command = [str(word) for word in argv]
     done = subprocess.run(
-        [str(word) for word in argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, cwd=cwd, check=False
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, cwd=cwd, check=False
     )
     if done.returncode:
-        raise StepFailedError(f"{_spoken([*map(str, argv)])} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise StepFailedError(f"{_spoken(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done.stdout
 
 

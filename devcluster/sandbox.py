@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from devcluster.places import HERE
 from devcluster.progress import StepFailedError, failure
 
 _NAMESPACES = ("net", "pid", "mnt")
+_UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--propagation=slave", "--fork", "--kill-child"]
 _CLONE_NEWNET = 0x40000000
 
 
@@ -38,21 +40,19 @@ class Sandbox:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as err:
             holder = subprocess.Popen(
-                ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 "--propagation", "slave", sys.executable, "-S", "-E", str(HERE / "sandbox_init.py")],
+                [*_UNSHARE, sys.executable, "-S", "-E", str(HERE / "sandbox_init.py")],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, start_new_session=True, cwd="/",
-            )
-        assert holder.stdout is not None
-        if holder.stdout.readline() != b"ready\n":
-            holder.wait()
-            raise StepFailedError(failure("the sandbox did not start", log))
-        holder.stdout.close()
+            )  # fmt: skip
+        with cast("IO[bytes]", holder.stdout) as told:
+            if told.readline() != b"ready\n":
+                holder.communicate()
+                raise StepFailedError(failure("the sandbox did not start", log))
         pid = int(Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()[0])
         return cls(pid, *(_namespace(pid, kind) for kind in _NAMESPACES)), holder
 
     @classmethod
     def load(cls, file: Path) -> "Sandbox | None":
-        """The sandbox that `file` names, if it is still alive."""
+        """Find the sandbox that `file` names, if it is still alive."""
         try:
             sandbox = cls(**json.loads(file.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -121,15 +121,14 @@ class Sandbox:
                 thaw(cgroup)
             if time.monotonic() > deadline:
                 left = ",".join(str(pid) for pid in ending if _running(pid))
-                raise StepFailedError(f"processes of the sandbox do not end; look further: ps -o pid,stat,args -p {left}")
+                raise StepFailedError(f"processes of a sandbox do not end; look further: ps -o pid,stat,args -p {left}")
             time.sleep(0.02)
 
 
 def keep(holder: subprocess.Popen[bytes]) -> None:
     """Let the sandbox outlive this process."""
-    assert holder.stdin is not None
-    holder.stdin.write(b"keep")
-    holder.stdin.close()
+    with cast("IO[bytes]", holder.stdin) as told:
+        told.write(b"keep")
 
 
 def thaw(cgroup: Path) -> None:
@@ -141,7 +140,7 @@ def thaw(cgroup: Path) -> None:
 
 
 def _namespace(pid: int | str, kind: str) -> str:
-    return os.readlink(f"/proc/{pid}/ns/{kind}")
+    return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
 
 
 def _running(pid: int) -> bool:

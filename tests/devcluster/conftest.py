@@ -1,6 +1,5 @@
 """What the tests of the development cluster look at: processes and namespaces, as the kernel shows them."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,12 +9,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _processes_in(namespace: str) -> list[str]:
-    """The command lines of every process whose network namespace is `namespace`."""
+    """List the command lines of every process whose network namespace is `namespace`."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.readlink(entry / "ns" / "net") == namespace:
+                if str((entry / "ns" / "net").readlink()) == namespace:
                     found.append((entry / "cmdline").read_text().replace("\0", " "))
             except OSError:
                 continue

@@ -73,7 +73,11 @@ def test_a_signal_reaches_the_wrapped_command_itself(plane):
 def test_a_thread_can_enter_the_network(plane):
     with plane.entered():
         asked = subprocess.run(
-            ["kubectl", "get", "--raw=/readyz"], env=os.environ | plane.environment(), capture_output=True, text=True, check=True
+            ["kubectl", "get", "--raw=/readyz"],
+            env=os.environ | plane.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
         )
     assert asked.stdout == "ok"
 
@@ -121,4 +125,3 @@ def test_killing_the_launcher_leaves_nothing_and_the_next_start_recovers(nothing
     nothing_left(namespace)
     with ControlPlane.start("test-killed") as again:
         assert again.ready()
-

@@ -24,9 +24,10 @@ pytestmark = [
 
 def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(ROOT / "devcluster" / command), *arguments], env=os.environ | {"NAME": NAME, "NODES": "", "CLUSTER": ""},
+        [str(ROOT / "devcluster" / command), *arguments],
+        env=os.environ | {"NAME": NAME, "NODES": "", "K8S": "", "CLUSTER": ""},
         capture_output=True, text=True, check=False,
-    )
+    )  # fmt: skip
 
 
 def until(holds: Callable[[], bool], seconds: float = 30) -> bool:
@@ -37,12 +38,13 @@ def until(holds: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def cgroups() -> set[Path]:
-    """The cgroups of containers, however the machine mounts them."""
-    return {*Path("/sys/fs/cgroup").glob("libpod_parent/libpod-*"), *Path("/sys/fs/cgroup").glob("*/libpod_parent/libpod-*")}
+    """List the cgroups of containers, however the machine mounts them."""
+    top = Path("/sys/fs/cgroup")
+    return {*top.glob("libpod_parent/libpod-*"), *top.glob("*/libpod_parent/libpod-*")}
 
 
 def cgroups_of(name: str) -> set[Path]:
-    """Those of one cluster's containers: tests run beside other clusters."""
+    """List those of one cluster's containers: tests run beside other clusters."""
     listed = ROOT / ".devcluster" / name / "podman" / "storage" / "overlay-containers" / "containers.json"
     ids = [container["id"] for container in json.loads(listed.read_text())] if listed.exists() else []
     return {group for group in cgroups() if any(container in group.name for container in ids)}
@@ -50,7 +52,7 @@ def cgroups_of(name: str) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def killed() -> Iterator[Sandbox]:
-    """A cluster whose `up` was killed with -9 while kind was making its node."""
+    """Kill the `up` of a cluster with -9 while kind is making its node."""
     run("down")
     folder = ROOT / ".devcluster" / NAME
     with subprocess.Popen([ROOT / "devcluster" / "up", f"--name={NAME}"], start_new_session=True) as launcher:
@@ -77,7 +79,8 @@ def test_up_recovers_reaches_pods_and_down_leaves_nothing(killed, nothing_left):
     cluster = Cluster.open(NAME)
     assert cluster.nodes() == [f"{NAME}-control-plane"]
     assert "runs already" in run("up").stderr
-    pod = kubectl(cluster, "-n", "kube-system", "get", "pods", "-l=k8s-app=kube-dns", "-o=jsonpath={.items[0].status.podIP}")
+    first = "-o=jsonpath={.items[0].status.podIP}"
+    pod = kubectl(cluster, "-n", "kube-system", "get", "pods", "-l=k8s-app=kube-dns", first)
     for address in (pod, "10.96.0.10"):
         assert until(lambda address=address: "coredns_build_info" in curl(cluster, f"http://{address}:9153/metrics"))
     assert '"level":"Metadata"' in cluster.audit_log()
@@ -96,4 +99,5 @@ def kubectl(cluster: Cluster, *arguments: str) -> str:
 
 
 def curl(cluster: Cluster, address: str) -> str:
-    return subprocess.run(cluster.command(["curl", "-sS", "-m", "3", address]), capture_output=True, text=True, check=False).stdout
+    asked = cluster.command(["curl", "-sS", "-m", "3", address])
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
