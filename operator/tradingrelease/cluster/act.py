@@ -161,7 +161,8 @@ class Actor:
                 return Outcome(1.0, said)
         if step.delete:
             await self._api.delete(DEPLOYMENTS, key.namespace, target.name, uid=target.uid, version=target.version)
-            return Outcome(SOON, "deleted")
+            self._cache.forget(DEPLOYMENTS, key.namespace, target.name)
+            return DONE
         served = {names.SERVED: "true"} if target.served else {}
         body = {**_guard(target.uid, target.version, annotations=served), "spec": {"replicas": 0}}
         return await self._merge(DEPLOYMENTS, key, target.name, body)

@@ -47,11 +47,16 @@ def services_are_adopted(world: World, now: datetime) -> Decision | None:
     spec = world.wanted
     if spec is None or world.memory.paused:
         return None
+    waiting: Decision | None = None
     for component in spec.components:
         unsteered = [world.services[n] for n in component.services if world.services[n].selected is None]
-        if unsteered and (decision := _adopt(world, spec, component, unsteered, now)):
+        decision = _adopt(world, spec, component, unsteered, now) if unsteered else None
+        if decision is None:
+            continue
+        if not isinstance(decision.step, Rest) or decision.memory or decision.refused:
             return decision
-    return None
+        waiting = waiting or decision  # the clones of all components come up side by side
+    return waiting
 
 
 def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Service], now: datetime) -> Decision | None:

@@ -227,8 +227,10 @@ def _revive(world: World, candidate: Candidate, member: Member, deployment: Depl
     """Bring a Deployment that failed in an earlier attempt up again, or replace it where its pods are spent."""
     if _serves(world, member):
         return None
-    spent = [p for p in world.pods_of(deployment) if p.created_at < candidate.started_at and _spent(p)]
-    if spent and deployment.created_at < candidate.started_at and not _retained(world, member):
+    # Creation times have whole seconds: what was made for this attempt must not look older than it.
+    before = candidate.started_at - timedelta(seconds=1)
+    spent = [p for p in world.pods_of(deployment) if p.created_at < before and _spent(p)]
+    if spent and deployment.created_at < before and not _retained(world, member):
         text = f"Deployment {deployment.name} failed in an earlier attempt ({spent[0].name}): made anew"
         return Decision(
             Retire(deployment.name, deployment.uid, deployment.claims, delete=True), rule, "Deploying", text
