@@ -15,7 +15,9 @@ RUN --mount=type=bind,source=build/wheels,target=/wheels \
 # Layers of its own, the last ones: a change of the operator builds in seconds.
 COPY operator/tradingrelease /opt/operator/tradingrelease
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/operator
-ENV PYTHONPATH=/opt/operator:/opt/wheels \
+# LOGNAME: kopf asks for the user's name, and no base knows UID 10001.
+ENV LOGNAME=tradingrelease \
+    PYTHONPATH=/opt/operator:/opt/wheels \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1
 ARG VERSION=0.0.0

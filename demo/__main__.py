@@ -67,7 +67,7 @@ class Demo:
             cluster = setup.cluster(self.name, self.view)
             self.kubectl = kubectl = Kubectl(cluster, NAMESPACE)
         self._step("The images of the operator and of the example", lambda: setup.images(cluster, self.view))
-        self._step("Install CRDs and operator", lambda: setup.operator(kubectl, self.view))
+        self._step("Install CRDs and operator", lambda: setup.operator(cluster, self.view))
         self._step("The trading platform as it runs today", lambda: setup.application(kubectl, self.view))
         return kubectl
 

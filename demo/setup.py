@@ -43,17 +43,16 @@ def images(target: Cluster, view: View) -> None:
     _tell(["env", f"NAME={target.name}", f"PYTHON={sys.executable}", str(ROOT / "tools" / "operator-image")], view)
 
 
-def operator(kubectl: Kubectl, view: View) -> None:
+def operator(target: Cluster, view: View) -> None:
     """Install CRDs and operator as a user does; an operator that ran before starts anew, with the image of now."""
-    ran_before = OPERATOR in kubectl(
-        "get", "deployments", f"--namespace={OPERATOR_NAMESPACE}", "--output=name"
-    ).replace("deployment.apps", "deployment")
+    kubectl = Kubectl(target, OPERATOR_NAMESPACE)
+    ran_before = kubectl("get", OPERATOR, "--ignore-not-found", "--output=name")
     kubectl("apply", "--kustomize", str(ROOT / "manifests"), seconds=120)
     kubectl("wait", "--for=condition=Established", "crd/tradingreleases.tradingplatform.io", "--timeout=30s")
     kubectl("wait", "--for=condition=Established", "crd/releasecommands.tradingplatform.io", "--timeout=30s")
     if ran_before:
-        kubectl("rollout", "restart", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}")
-    kubectl("rollout", "status", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--timeout=120s", seconds=150)
+        kubectl("rollout", "restart", OPERATOR)
+    kubectl("rollout", "status", OPERATOR, "--timeout=120s", seconds=150)
     view.say("the operator runs as a pod of its own image, with its own ServiceAccount")
 
 
@@ -79,16 +78,17 @@ def targets(kubectl: Kubectl) -> list[Target]:
 
 def diagnosis(kubectl: Kubectl, release: str) -> str:
     """Collect what somebody needs who wants to know why it did not work."""
+    system = Kubectl(kubectl.cluster, OPERATOR_NAMESPACE)
     asked = (
-        ("logs", OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--tail=40"),
-        ("describe", "tradingrelease", release),
-        ("get", "services,deployments,pods", "--output=wide"),
+        (system, ("logs", OPERATOR, "--tail=40")),
+        (kubectl, ("describe", "tradingrelease", release)),
+        (kubectl, ("get", "services,deployments,pods", "--output=wide")),
     )
     told = []
-    for arguments in asked:
+    for whom, arguments in asked:
         told.append(f"--- kubectl {' '.join(arguments)}")
         try:
-            told.append(kubectl(*arguments, seconds=20))
+            told.append(whom(*arguments, seconds=20))
         except KubectlError as error:
             told.append(str(error))
     return "\n".join(told)

@@ -43,8 +43,7 @@ class Release:
     @property
     def fresh(self) -> bool:
         """Whether the status speaks of the newest spec."""
-        seen: object = self.status.get("observedGeneration")
-        return seen == self.object["metadata"]["generation"]
+        return bool(self.status.get("observedGeneration") == self.object["metadata"]["generation"])
 
     @property
     def live(self) -> str:
