@@ -26,6 +26,11 @@ def kubernetes(version: pins.Kubernetes) -> Path:
     return _kubernetes(version, (*CONTROL_PLANE, *NODE))
 
 
+def kubectl(version: pins.Kubernetes) -> Path:
+    """Return the folder with kubectl, which is all that a stock engine needs of Kubernetes."""
+    return _kubernetes(version, ("kubectl",))
+
+
 def containerd() -> Path:
     """Return the folder with containerd, its shim and ctr."""
     module = "github.com/containerd/containerd/v2"

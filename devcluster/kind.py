@@ -65,7 +65,7 @@ class Kind:
 
     def environment(self) -> dict[str, str]:
         """Tell what a command for this cluster finds in its environment; `programs` first in PATH."""
-        folders = [str(self.folder / "bin"), str(binaries.control_plane(self.version)), str(binaries.kind())]
+        folders = [str(self.folder / "bin"), str(binaries.kubectl(self.version)), str(binaries.kind())]
         env = {
             "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubecache"), "NAME": self.name,
             "PATH": ":".join([*folders, os.environ["PATH"]]),
@@ -105,6 +105,8 @@ class Kind:
         self.log.unlink(missing_ok=True)
         told = {"kubernetes": self.version.version, "size": self.size, "engine": self.engine}
         (self.folder / "cluster.json").write_text(json.dumps(told))
+        binaries.kind()
+        binaries.kubectl(self.version)
         with self._place() as image:
             with step(f"kind create cluster: {self.size} node(s), Kubernetes {self.version.version}"):
                 self._write_config()
