@@ -93,6 +93,8 @@ class App:
             began = monotonic()
             try:
                 await events.run(source, stop)
+                # kopf takes the signal handlers for itself and ends without an error only when one arrived.
+                stop.set()
             except asyncio.CancelledError:
                 raise
             except Exception:
