@@ -12,7 +12,7 @@ from pathlib import Path
 
 from demo import report, setup
 from demo.kubectl import Kubectl, KubectlError, Seen, Watch, epoch
-from demo.story import RELEASE, Release, Story, Told, WrongTurnError, component_versions, moves, step
+from demo.story import RELEASE, Release, Story, Told, Watches, WrongTurnError, component_versions, moves, step
 from demo.view import BOLD, DIM, GREEN, RED, Palette, View, paint, traffic_lines
 from devcluster.cluster import ClusterNotRunning, StepFailedError
 from loadgen import IncompleteError, Load, Records
@@ -54,8 +54,9 @@ class Demo:
         kubectl = self._prepare()
         self.releases = self.stack.enter_context(kubectl.watch("tradingreleases", told=self._hear))
         self.services = self.stack.enter_context(kubectl.watch("services"))
+        orders = self.stack.enter_context(kubectl.watch("releasecommands"))
         load = self._start_load(kubectl)
-        story = Story(kubectl, self.view, load, self.releases, self.services, self.told)
+        story = Story(kubectl, self.view, load, Watches(self.releases, self.services, orders), self.told)
         self._step("Adopt what runs, and release 2.0.0", story.release_v2)
         self._step("Refuse 3.0.0, which crashes", story.refuse_v3)
         self._step("Switch to 4.0.0, which turns bad in production, and back again by itself", story.survive_v4)
@@ -75,7 +76,7 @@ class Demo:
         with step(self.told, self.view, "Users on all three Services"):
             load = Load(
                 setup.targets(kubectl),
-                STATE / "demo" / "requests.jsonl",
+                STATE / "demo.jsonl",
                 rate=self.rate,
                 lifetime=LIFETIME,
                 prefix=kubectl.argv("exec", "--stdin", "load", "--"),

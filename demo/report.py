@@ -8,7 +8,7 @@ What each number is:
     rollback_ms           per rollback and Service: from its first evidence to the first answer of the restored
                           version on a new connection. The evidence is the bad version's first bad answer where the
                           operator rolls back by itself (then only Services that answered badly count), and the
-                          sending of the order where a person did.
+                          order, as a watch saw it stored, where a person did.
     failed_by_bad_version requests that the bad version answered badly, or dropped on a connection that it had, and
                           that were sent between its first bad answer and the moment the restored version serves new
                           connections again.

@@ -23,13 +23,16 @@ class SetupError(Exception):
 
 def cluster(name: str, view: View) -> Cluster:
     """Return the running cluster of that name, started with three nodes if there is none."""
+    up = [str(ROOT / "devcluster" / "up"), "--name", name]
     try:
-        found = Cluster.open(name)
-        view.say(f"cluster {name} runs already; the demo uses it")
+        Cluster.open(name)
+        view.say(f"a cluster {name} is here already; the demo uses it as it is")
     except ClusterNotRunning:
-        view.say(f"no cluster {name} runs yet; starting one with 3 nodes (the very first time it is built, too)")
-        _tell([str(ROOT / "devcluster" / "up"), "--name", name, "--nodes", "3"], view)
-        found = Cluster.open(name)
+        view.say(f"no cluster {name} is here; starting one with 3 nodes (the very first time its parts are built, too)")
+        up += ["--nodes", "3"]
+    _tell(up, view)
+    found = Cluster.open(name)
+    Kubectl(found, "default")("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s", seconds=90)
     return found
 
 
@@ -60,6 +63,8 @@ def application(kubectl: Kubectl, view: View) -> None:
     """Deploy the application as users have it today, and the pod that the load comes from."""
     if kubectl("get", "namespace", kubectl.namespace, "--ignore-not-found", "--output=name"):
         view.say(f"removing namespace {kubectl.namespace} of an earlier demo")
+        # First what the operator would repair, then the pods, which drain; a namespace alone takes its time.
+        kubectl("delete", "tradingreleases,deployments,pods", "--all", "--timeout=120s", seconds=150)
         kubectl("delete", "namespace", kubectl.namespace, "--timeout=120s", seconds=150)
     kubectl("apply", "--filename", str(EXAMPLE / "today.yaml"))
     kubectl("apply", "--filename", str(ROOT / "demo" / "load.yaml"))

@@ -99,7 +99,16 @@ class Told:
 
     steps: list[Step] = field(default_factory=list)
     refused_after_ms: float | None = None
-    ordered: float | None = None  # when the rollback was ordered
+    ordered: float | None = None  # when the order to roll back was stored, as a watch saw it
+
+
+@dataclass(frozen=True)
+class Watches:
+    """The watches of the namespace."""
+
+    releases: Watch
+    services: Watch
+    orders: Watch
 
 
 @dataclass
@@ -109,8 +118,7 @@ class Story:
     kubectl: Kubectl
     view: View
     load: Load
-    releases: Watch
-    services: Watch
+    watches: Watches
     told: Told
 
     def release_v2(self) -> None:
@@ -128,7 +136,9 @@ class Story:
         self.told.refused_after_ms = (refused.at - applied) * 1000
         self.view.say(f"refused: {refused.why}")
         self._insist(refused.release.live == "2.0.0", "2.0.0 is no longer live")
-        self._insist(not [move for move in moves(self.services.seen()) if move.at >= applied], "a Service was moved")
+        self._insist(
+            not [move for move in moves(self.watches.services.seen()) if move.at >= applied], "a Service was moved"
+        )
         self._insist(not self.load.records().of(version="3.0.0").all, "3.0.0 answered a user")
 
     def survive_v4(self) -> None:
@@ -155,8 +165,8 @@ class Story:
         """Roll back by an order, as a person would."""
         order: Object = yaml.safe_load((EXAMPLE / "rollback.yaml").read_text())
         order["spec"]["revision"] = self._now().part("live")["revision"]
-        self.told.ordered = epoch()
         made = self.kubectl("create", "--filename=-", "--output=name", stdin=yaml.safe_dump(order)).strip()
+        self.told.ordered = self.watches.orders.until(lambda seen: seen.at, 10)
         self.view.say(f"ordered: {made}")
         self._all_answered_by("2.0.0", self.told.ordered)
         self.kubectl("wait", made, "--for=jsonpath={.status.phase}", "--timeout=30s")
@@ -208,7 +218,7 @@ class Story:
     def _release(self, what: str, question: Callable[[Seen], T | None], seconds: float, since: float) -> T:
         """Wait for something to be true of the release."""
         try:
-            return self.releases.until(question, seconds, since)
+            return self.watches.releases.until(question, seconds, since)
         except TimeoutError as error:
             ready = self._now().condition("Ready")
             raise WrongTurnError(f"{what}: {error}; it says {ready.get('reason')}: {ready.get('message')}") from error
@@ -221,7 +231,7 @@ class Story:
             raise WrongTurnError(f"{what}: {error}") from error
 
     def _now(self) -> Release:
-        seen = self.releases.latest()
+        seen = self.watches.releases.latest()
         return Release(seen.object if seen else {})
 
     def _insist(self, so: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion that stays with -O
