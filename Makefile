@@ -34,10 +34,13 @@ check: venv ## format, lint, types, layers, spelling; seconds
 -include devcluster/targets.mk
 
 unit: venv ## tests that need no cluster
-	pytest -q tests/unit
+	tools/test unit
 
-test: venv ## everything that CI runs
-	tools/test
+e2e: venv ## end-to-end tests on a cluster of their own
+	tools/test e2e
+
+test: venv ## everything that CI runs (STAGES="check unit apiserver devcluster e2e")
+	tools/test $(STAGES)
 
 demo: venv ## a whole day of releases on a real cluster, under load
 	python -m demo

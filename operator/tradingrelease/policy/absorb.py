@@ -55,6 +55,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
 
 
 def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
+    memory = replace(memory, act=act.act)
     if act.cause is Cause.PROMOTE:
         return _promoted(memory, act, now)
     if act.cause is Cause.ROLLBACK:
@@ -190,6 +191,7 @@ def _take_over(world: World, now: datetime) -> Absorbed:
         live=live,
         retained=_left_proven(world, stack, now),
         history=remember(memory.history, entry),
+        act=live.act,
     )
     return memory, (Note(str(outcome), f"{what}: version {stack.version}", f"{stack.revision}/{world.uid}"),)
 

@@ -58,7 +58,7 @@ def _service_problem(world: World, component: Component, name: str) -> Problem |
         )
     if service.preview_of:
         return Problem("ServiceNotSteerable", f"{where} is a preview: list {service.preview_of}")
-    if taken := _taken(world, service):
+    if taken := taken(world, service):
         return Problem("ServiceTaken", f"{where} is steered by TradingRelease {taken}: list it in one release only")
     labels = component.pod_labels
     if lacking := sorted(f"{k}={v}" for k, v in own.items() if labels.get(k) != v):
@@ -70,7 +70,8 @@ def _service_problem(world: World, component: Component, name: str) -> Problem |
     return _preview_taken(world, name, where)
 
 
-def _taken(world: World, service: Service) -> str:
+def taken(world: World, service: Service) -> str:
+    """Return the name of the other release whose mark a Service carries; "" where it is free or ours."""
     if (mark := service.marked_by) is None:
         return ""
     name, uid = mark
@@ -123,6 +124,8 @@ def refused(world: World, rule: str, found: Problem | Rejected) -> Decision:
 
 def judged(world: World, spec: Spec, rule: str) -> Decision | None:
     """Return the next step of accepting a spec: ask the API server, then store it. None: it is accepted."""
+    if spec.revision in world.stored:
+        return None
     for component in spec.components:
         if world.deployment(component.name, component.revision):
             continue
@@ -132,10 +135,8 @@ def judged(world: World, spec: Spec, rule: str) -> Decision | None:
             return Decision(DryRun(component.revision, body), rule, "Validating", text)
         if refusal := world.dry_runs[component.revision]:
             return refused(world, rule, Problem(refusal.reason, f"component {component.name}: {refusal.message}"))
-    if spec.revision not in world.stored:
-        step = StoreSpec(spec.revision, manifests.stored_spec(world.key, world.uid, spec))
-        return Decision(step, rule, "Accepted", f"spec {spec.revision} (version {spec.version}) is valid")
-    return None
+    step = StoreSpec(spec.revision, manifests.stored_spec(world.key, world.uid, spec))
+    return Decision(step, rule, "Accepted", f"spec {spec.revision} (version {spec.version}) is valid")
 
 
 def dry_run_body(world: World, spec: Spec, component: Component) -> dict[str, object]:

@@ -41,17 +41,23 @@ def latest(world: World) -> Record | None:
 
 def next_number(world: World) -> int:
     """Return the number for a new act."""
-    newest, live = latest(world), world.memory.live
-    return max(newest.act if newest else 0, live.act if live else 0) + 1
+    newest = latest(world)
+    return max(newest.act if newest else 0, _done(world)) + 1
+
+
+def _done(world: World) -> int:
+    memory = world.memory
+    return max(memory.act, memory.live.act if memory.live else 0)
 
 
 def unfinished(world: World) -> Record | None:
     """Return the record of an act that has begun and is not yet remembered as done."""
-    newest, live = latest(world), world.memory.live
+    newest, memory = latest(world), world.memory
     if newest is None or newest.cause in {Cause.ADOPT, Cause.REPAIR}:
         return None
-    done = live.act if live else 0
-    return newest if newest.act > done else None
+    if memory.live is None and memory.candidate is None:
+        return None  # what a deleted release of this name left behind
+    return newest if newest.act > _done(world) else None
 
 
 def moved_by(world: World, act: int) -> list[Service]:

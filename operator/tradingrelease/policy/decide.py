@@ -30,6 +30,7 @@ from tradingrelease.policy.rules.chores import (
     old_orders_go,
     ours_is_owned_as_asked,
     previews_end_with_the_candidate,
+    retained_stands,
     retention_ends,
     standby_has_its_size,
     standby_is_claimed,
@@ -78,6 +79,7 @@ CANDIDATE: Final[tuple[Rule, ...]] = (
 """From the candidate to live. A spec that is refused later does not stop it."""
 
 CHORES: Final[tuple[Rule, ...]] = (
+    retained_stands,  # a rollback target is a promise
     standby_is_claimed,  # a switch or rollback is one write a Service
     standby_has_its_size,  # and finds pods enough
     live_spec_is_stored,  # what is live can be judged and recreated

@@ -58,6 +58,7 @@ def to_status(memory: Memory) -> Json:
             "provenAt": live.proven_at and stamp(live.proven_at),
             "act": live.act,
         },
+        "act": memory.act,
         "candidate": candidate
         and _stack_out(candidate.stack) | {"attempt": candidate.attempt, "startedAt": stamp(candidate.started_at)},
         "retained": [_stack_out(r.stack) | {"until": stamp(r.until)} for r in memory.retained],
@@ -123,6 +124,7 @@ def from_status(status: Mapping[str, Any]) -> Memory:
             keep_failed_for=_seconds(settings.get("keepFailedFor"), Settings().keep_failed_for),
             on_delete=settings.get("onDelete", "Keep"),
         ),
+        act=int(status.get("act", 0)),
     )
 
 

@@ -157,6 +157,8 @@ class Memory:
     paused: Paused | None = None
     answers: tuple[Answer, ...] = ()
     settings: Settings = Settings()
+    act: int = 0
+    """Number of the last act that is part of this memory, also where nothing is live."""
 
     def latch_of(self, revision: str) -> Latched | None:
         """Return the latch of a revision, if it has one."""

@@ -16,6 +16,9 @@ _CURABLE_WAITS: Final = frozenset(
     }
 )  # fmt: skip
 
+# What a kubelet reports for containers that it finds gone when it comes back: nobody saw them fail.
+_LOST_WITH_THEIR_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -72,6 +75,8 @@ def crashed_since(world: World, deployment: Deployment, moment: datetime) -> str
     """Say which container of a Deployment died by itself after a moment; "" if none did."""
     for pod in world.pods_of(deployment):
         for container in pod.containers:
+            if container.died in _LOST_WITH_THEIR_NODE:
+                continue
             if container.died_at and container.died_at > moment and container.exit_code != 0:
                 return f"pod {pod.name}, container {container.name}: {crash(container)}"
     return ""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import acts, manifests, names
+from tradingrelease.policy import accept, acts, manifests, names
 from tradingrelease.policy.model import (
     Backing,
     CreateDeployment,
@@ -24,21 +24,24 @@ from tradingrelease.policy.reasons import Cause
 from tradingrelease.policy.spec import Component, Spec
 
 RULE: Final = "services_are_adopted"
+FAILED: Final = "AdoptionFailed"
 FOLLOW: Final = timedelta(seconds=1)
 """How often the user's Deployment is looked at while its clone comes up; it is not ours to watch."""
 
 
 def services_are_marked(world: World, _: datetime) -> Decision | None:
-    """Write our mark on every listed Service, before anything is built on it."""
-    spec = world.wanted
+    """Write our mark on every Service of the spec and of live, before anything is built on it."""
+    spec, live = world.wanted, world.memory.live
     if spec is None:
         return None
-    for component in spec.components:
-        for name in component.services:
-            service = world.services[name]
-            if service.marked_by != (world.key.name, world.uid):
-                text = f"Service {name} is marked as steered by this release"
-                return Decision(Mark(name, service.version), "services_are_marked", "Marking", text)
+    listed = [name for component in spec.components for name in component.services]
+    for name in dict.fromkeys([*listed, *(live.stack.services if live else ())]):
+        service = world.services.get(name)
+        if service and service.marked_by != (world.key.name, world.uid):
+            if accept.taken(world, service):
+                continue  # it left our spec, and another release took it up
+            text = f"Service {name} is marked as steered by this release"
+            return Decision(Mark(name, service.version), "services_are_marked", "Marking", text)
     return None
 
 
@@ -99,8 +102,8 @@ def _clone(
     revision = names.digest(dict(source.template))
     clone = world.deployment(component.name, revision)
     adopted = names.digest({"adopted": source.name, "template": revision})
-    if latch := world.memory.latch_of(adopted):
-        return _refused(latch.message, "AdoptionFailed")
+    if (latch := world.memory.latch_of(spec.revision)) and latch.reason == FAILED:
+        return _refused(latch.message, FAILED)
     if clone is None:
         body = manifests.deployment(
             world.key, world.uid, component=component.name, revision=revision, template=source.template,
@@ -115,29 +118,32 @@ def _clone(
         step = Scale(clone.name, clone.uid, clone.version, source.replicas)
         return Decision(step, RULE, "Adopting", text, adopting=True)
     if not clone.settled or clone.available < clone.replicas:
-        return _wait(world, component, clone, source, adopted, now)
+        return _wait(world, spec, component, clone, source, now)
     because = f"its pods run the same template as Deployment {source.name}, which no longer serves"
     return acts.point(world, unsteered[0].name, _record(world, revision, because, now), RULE)
 
 
 def _wait(
-    world: World, component: Component, clone: Deployment, source: Backing, adopted: str, now: datetime
+    world: World, spec: Spec, component: Component, clone: Deployment, source: Backing, now: datetime
 ) -> Decision:
     found = troubles(world, clone, restart_limit=1_000_000, attempt_start=clone.created_at)
     why = f"; {found[0].message}" if found else ""
     there = f"{clone.available} of {clone.replicas} replicas available"
     text = f"Deployment {clone.name}, the clone of {source.name}: {there}{why}"
     if now - clone.created_at > component.progress_deadline:
-        stack = Stack(adopted, clone.created_version, ())
-        latch = Latched(stack, "AdoptionFailed", f"{text} after {component.progress_deadline}", now)
+        stack = Stack(spec.revision, spec.version, ())
+        latch = Latched(stack, FAILED, f"{text} after {component.progress_deadline}", now)
         memory = replace(world.memory, latched=(latch, *world.memory.latched))
-        return replace(_refused(latch.message, "AdoptionFailed"), memory=memory)
+        return replace(_refused(latch.message, FAILED), memory=memory)
     return Decision(Rest(), RULE, "Adopting", text, look_again=FOLLOW, adopting=True)
 
 
 def failed_clones(world: World) -> list[Deployment]:
     """Return clones that never served and are wanted no more."""
-    return [d for d in world.deployments.values() if d.adopted_from and world.memory.latch_of(d.created_for)]
+    latch = world.memory.latch_of(world.wanted.revision) if world.wanted else None
+    if latch is None or latch.reason != FAILED:
+        return []
+    return [d for d in world.deployments.values() if d.adopted_from and not d.proven]
 
 
 def _version(source: Backing) -> str:

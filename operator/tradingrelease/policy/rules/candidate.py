@@ -329,9 +329,11 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     now,
                     rule,
                 )
-        if now - candidate.started_at > component.progress_deadline and (pending := first_pending(world)):
+        # To want no replicas is never a failure.
+        lacking = next((p for p in pending(world) if p.reason != "ZeroReplicas"), None)
+        if lacking and now - candidate.started_at > component.progress_deadline:
             limit_text = _seconds(component.progress_deadline)
-            text = f"component {component.name}: not verified within {limit_text}: {pending.message}"
+            text = f"component {component.name}: not verified within {limit_text}: {lacking.message}"
             return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
     return None
 

@@ -26,6 +26,7 @@ from tradingrelease.policy.model import (
 )
 from tradingrelease.policy.reasons import Role
 from tradingrelease.policy.rules.adoption import failed_clones
+from tradingrelease.policy.rules.live import recreate
 from tradingrelease.policy.sizes import grown
 from tradingrelease.policy.spec import Component, Spec
 
@@ -140,6 +141,23 @@ def standby_is_claimed(world: World, _: datetime) -> Decision | None:
     return None
 
 
+def retained_stands(world: World, now: datetime) -> Decision | None:
+    """Recreate a retained Deployment that somebody deleted: a rollback target is promised until its time is over."""
+    rule = "retained_stands"
+    if world.memory.paused or acts.unfinished(world):
+        return None
+    for retained in world.memory.retained:
+        for member in retained.stack.members:
+            name = names.deployment_name(world.key.name, member.name, member.revision)
+            if name in world.deployments:
+                continue
+            if decision := recreate(world, retained.stack, member, rule):
+                text = f"retained Deployment {name} was deleted: recreated from its stored spec"
+                note = Note("RetainedRecreated", text, f"{member.revision}/{now:%Y%m%d%H%M}", warning=True)
+                return replace(decision, because=text, notes=(note,))
+    return None
+
+
 def standby_has_its_size(world: World, _: datetime) -> Decision | None:
     """Let live have the size that its author wrote, and candidate and retained follow live upwards."""
     for deployment in world.deployments.values():
@@ -216,11 +234,12 @@ def unlisted_services_are_free(world: World, _: datetime) -> Decision | None:
 def retention_ends(world: World, now: datetime) -> Decision | None:
     """Let go of retained stacks whose time is over, or that are too many once live is proven."""
     memory, live = world.memory, world.memory.live
-    if live is None or acts.unfinished(world):
+    # A release that is yet to prove itself must not cost the targets that it found.
+    if live is None or live.proven_at is None or acts.unfinished(world):
         return None
     for i, retained in reversed(list(enumerate(memory.retained))):
         over = now >= retained.until
-        too_many = live.proven_at is not None and i >= memory.settings.retain_revisions
+        too_many = i >= memory.settings.retain_revisions
         if over or too_many:
             kept = tuple(r for r in memory.retained if r is not retained)
             why = (
@@ -247,13 +266,19 @@ def leftovers_go(world: World, now: datetime) -> Decision | None:
         role = role_of(world, deployment)
         if deployment.name in clones:
             role = Role.LEFTOVER
-        elif world.memory.live is None and deployment.adopted_from:
+        elif deployment.adopted_from and _being_adopted(world, deployment.component):
             continue  # a clone on its way to become live
         if role in {Role.FAILED, Role.LEFTOVER} and (step := _going(world, deployment, role, now)):
             what = "deleted" if step.delete else "scaled to zero"
             text = f"{role} Deployment {deployment.name} is {what}"
             return Decision(step, "leftovers_go", "Retiring", text)
     return None
+
+
+def _being_adopted(world: World, component: str) -> bool:
+    asked = world.wanted.component(component) if world.wanted else None
+    listed = [world.services.get(name) for name in asked.services] if asked else []
+    return any(service is not None and service.selected is None for service in listed)
 
 
 def _selected(world: World, deployment: Deployment) -> bool:

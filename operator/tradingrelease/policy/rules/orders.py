@@ -161,6 +161,8 @@ def _retry(world: World, order: Order, now: datetime) -> Decision:
         text = f"the spec does not ask for revision {order.revision} any more (it is {named}): apply it again"
         return _refuse(world, order, "WrongRevision", text)
     rest = tuple(entry for entry in memory.latched if entry is not latch)
+    if not latch.stack.members:
+        return _done(replace(memory, latched=rest), order, "Retrying", "what serves today is adopted anew")
     attempts = [e for e in memory.history if e.revision == order.revision]
     candidate = Candidate(latch.stack, len(attempts) + 1, now)
     memory = replace(memory, latched=rest, candidate=candidate)
