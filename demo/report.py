@@ -62,8 +62,8 @@ class Outage:
 
 
 def first_new_answer(records: Records, service: str, version: str, since: float) -> Record | None:
-    """Find the first answer of a version on a new connection to a Service."""
-    return records.of(target=service, mode=Mode.NEW, version=version).between(since).first_answer()
+    """Find the first good answer of a version on a new connection to a Service."""
+    return records.of(target=service, mode=Mode.NEW, version=version).between(since).succeeded().first_answer()
 
 
 def switch_ms(records: Records, moves: Iterable[Move], version: str) -> list[float]:

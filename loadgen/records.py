@@ -49,6 +49,10 @@ class Records:
         """Keep those that a user would have seen fail."""
         return Records(tuple(record for record in self.all if record.failed))
 
+    def succeeded(self) -> "Records":
+        """Keep those that went well."""
+        return Records(tuple(record for record in self.all if not record.failed))
+
     def answered(self) -> "Records":
         """Keep those that got any answer, good or bad."""
         return Records(tuple(record for record in self.all if record.status))
