@@ -58,8 +58,8 @@ def _service_problem(world: World, component: Component, name: str) -> Problem |
         )
     if service.preview_of:
         return Problem("ServiceNotSteerable", f"{where} is a preview: list {service.preview_of}")
-    if taken := taken(world, service):
-        return Problem("ServiceTaken", f"{where} is steered by TradingRelease {taken}: list it in one release only")
+    if other := taken(world, service):
+        return Problem("ServiceTaken", f"{where} is steered by TradingRelease {other}: list it in one release only")
     labels = component.pod_labels
     if lacking := sorted(f"{k}={v}" for k, v in own.items() if labels.get(k) != v):
         return Problem(
