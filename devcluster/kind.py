@@ -183,7 +183,7 @@ class Kind:
         keep(holder)
 
     def _write_config(self) -> None:
-        config = (HERE / "kind.yaml").read_text() + "- role: worker\n" * (self.size - 1)
+        config = (HERE / "kind.yaml").read_text() + "  - role: worker\n" * (self.size - 1)
         policy = HERE / "audit-policy.yaml"
         (self.folder / "kind.yaml").write_text(config.replace("hostPath: audit-policy.yaml", f"hostPath: {policy}"))
 

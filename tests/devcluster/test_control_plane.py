@@ -101,7 +101,7 @@ def test_a_kept_one_outlives_its_launcher_until_down(nothing_left):
     command = [str(ROOT / "devcluster" / "control-plane")]
     begun = time.monotonic()
     subprocess.run([*command, "up", "--name=test-kept"], check=True)
-    assert time.monotonic() - begun < 20, "it takes about 3 s on two idle cores"
+    assert time.monotonic() - begun < 30, "it takes 3 s on two idle cores"
     kept = ControlPlane.open("test-kept")
     assert kept.ready()
     subprocess.run([*command, "down", "--name=test-kept"], check=True)
