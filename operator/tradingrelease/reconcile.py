@@ -74,6 +74,7 @@ class Reconciler:
             due = await self._reporter.report(after, decision, notebook, now)
         except Conflict:
             return SOON
+        _count(world, after, notebook)
         _retry_refused_dry_runs(notebook, now)
         if decision.memory is not None:
             return 0.0
@@ -87,8 +88,18 @@ class Reconciler:
         if step.record.cause is Cause.PROMOTE and notebook.woken_at:
             telemetry.READY_TO_SWITCH.observe(monotonic() - notebook.woken_at)
             notebook.woken_at = 0.0
-        if step.record.cause is Cause.ROLLBACK and step.record.order and notebook.woken_at:
-            telemetry.COMMAND_TO_ROLLBACK.observe(monotonic() - notebook.woken_at)
+        if step.record.cause is Cause.ROLLBACK and step.record.order and not notebook.ordered_at:
+            notebook.ordered_at = notebook.woken_at
+
+
+def _count(world: World, after: World, notebook: Notebook) -> None:
+    """Count attempts that ended, and time an ordered rollback once its last Service is moved."""
+    for entry in set(after.memory.history) - set(world.memory.history):
+        telemetry.OUTCOMES.labels(str(entry.outcome)).inc()
+    live, before = after.memory.live, world.memory.live
+    if notebook.ordered_at and live and before and live.act != before.act:
+        telemetry.COMMAND_TO_ROLLBACK.observe(monotonic() - notebook.ordered_at)
+        notebook.ordered_at = 0.0
 
 
 def _seconds(span: timedelta | None) -> float | None:

@@ -163,7 +163,7 @@ class Actor:
             await self._api.delete(DEPLOYMENTS, key.namespace, target.name, uid=target.uid, version=target.version)
             self._cache.forget(DEPLOYMENTS, key.namespace, target.name)
             return DONE
-        served = {names.SERVED: "true"} if target.served else {}
+        served = {names.SERVED: "true"} if step.served else {}
         body = {**_guard(target.uid, target.version, annotations=served), "spec": {"replicas": 0}}
         return await self._merge(DEPLOYMENTS, key, target.name, body)
 

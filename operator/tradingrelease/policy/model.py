@@ -614,6 +614,8 @@ class Retire:
     uid: str
     claims: Mapping[str, int]
     delete: bool
+    served: bool = False
+    """It had traffic: said on it, where it is not deleted."""
 
 
 @dataclass(frozen=True, slots=True)

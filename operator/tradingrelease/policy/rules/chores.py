@@ -312,7 +312,8 @@ def _going(world: World, deployment: Deployment, role: Role, now: datetime) -> R
         return Retire(deployment.name, deployment.uid, deployment.claims, delete=True)
     if deployment.replicas > 0:
         over = _settled(world, now) if served else now - failed_at >= world.memory.settings.keep_failed_for
-        return Retire(deployment.name, deployment.uid, deployment.claims, delete=False) if over else None
+        zero = Retire(deployment.name, deployment.uid, deployment.claims, delete=False, served=served)
+        return zero if over else None
     if now - failed_at >= world.memory.settings.keep_failed_for + world.memory.settings.retain_for:
         return Retire(deployment.name, deployment.uid, deployment.claims, delete=True)
     return None
