@@ -68,6 +68,7 @@ class Reconciler:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
         self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
         if not world.uid or world.deleting:
+            await self._reporter.refuse_orders(world, now)
             self._notebooks.pop(world.key, None)
             return _seconds(decision.look_again)
         try:

@@ -109,6 +109,13 @@ class Reporter:
                 text = "seen; waits for its turn"
                 await self._write_answer(world, order.name, order.uid, "Pending", "Seen", text, now)
 
+    async def refuse_orders(self, world: World, now: datetime) -> None:
+        """Answer the open orders of a release that is no more: an order without an answer would wait for ever."""
+        text = f"TradingRelease {world.key.name} does not exist in this namespace"
+        for order in world.orders:
+            if order.phase not in {"Done", "Refused"}:
+                await self._write_answer(world, order.name, order.uid, "Refused", "NoSuchRelease", text, now)
+
     async def _write_answer(  # noqa: PLR0913, PLR0917 - an answer has that many words
         self, world: World, name: str, uid: str, state: str, reason: str, message: str, now: datetime
     ) -> None:
