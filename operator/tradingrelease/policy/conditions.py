@@ -10,7 +10,7 @@ from tradingrelease.policy.memory import stamp
 from tradingrelease.policy.model import Decision, World
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Cause, Condition, Phase
-from tradingrelease.policy.rules.candidate import pending
+from tradingrelease.policy.rules.candidate import not_again, pending
 from tradingrelease.policy.rules.orders import rollback_target
 from tradingrelease.policy.spec import Rejected
 
@@ -128,6 +128,8 @@ def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict])
         verdict = found[condition]
         if verdict.status == "True":
             continue
+        if condition is Condition.PROMOTED and wanted and (latch := world.memory.latch_of(wanted.revision)):
+            return _false(latch.reason, not_again(latch))
         # The rule that speaks knows best what is waited for.
         says = condition is Condition.PROMOTED and decision.rule not in {"settled", "absorb"}
         return _false(decision.reason, decision.because) if says else _false(verdict.reason, verdict.message)
@@ -154,7 +156,7 @@ def _stalled(world: World, decision: Decision, found: Mapping[Condition, Verdict
     wanted = world.wanted
     latch = world.memory.latch_of(wanted.revision) if wanted else None
     if latch:
-        return _true(latch.reason, latch.message)
+        return _true(latch.reason, not_again(latch))
     return _false("Moving", "nothing waits for a person")
 
 

@@ -15,6 +15,7 @@ from tradingrelease.policy.model import (
     DeletePreview,
     Deployment,
     HistoryEntry,
+    Latched,
     Member,
     Memory,
     Note,
@@ -82,8 +83,8 @@ def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
     live, candidate = memory.live, memory.candidate
     if live and live.stack.revision == spec.revision:
         return _superseded(world, spec, now, rule) if candidate else None
-    if memory.latch_of(spec.revision):
-        return _latched(world, spec, now, rule)
+    if latch := memory.latch_of(spec.revision):
+        return _not_again(world, spec, latch, now, rule)
     if retained := next((r for r in memory.retained if r.stack.revision == spec.revision), None):
         since = world.since.get("rollback-asked", now)
         because = f"the spec asks for version {spec.version} again, which is retained and proven"
@@ -126,16 +127,18 @@ def _superseded(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
     return Decision(Rest(), rule, "Superseded", text, memory=memory)
 
 
-def _latched(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
-    memory = world.memory
-    latch = memory.latch_of(spec.revision)
-    why = f"{latch.reason}: {latch.message}" if latch else ""
-    until = "until its spec changes or a Retry is ordered"
-    text = f"version {spec.version} ({spec.revision}) is not tried again {until}; {why}"
+def not_again(latch: Latched) -> str:
+    """Say why a latched revision is not tried again."""
+    name = f"version {latch.stack.version} ({latch.stack.revision})"
+    return f"{name} is not tried again until its spec changes or a Retry is ordered; {latch.reason}: {latch.message}"
+
+
+def _not_again(world: World, spec: Spec, latch: Latched, now: datetime, rule: str) -> Decision:
+    memory, text = world.memory, not_again(latch)
     if memory.candidate:
         memory = drop_candidate(memory, "Superseded", f"version {spec.version} was asked for", now, Outcome.SUPERSEDED)
         return Decision(Rest(), rule, "Superseded", text, memory=memory)
-    return Decision(Rest(), rule, latch.reason if latch else "Latched", text, stalled=True)
+    return Decision(Rest(), rule, latch.reason, text, stalled=True)
 
 
 def _same_members(live: Stack, spec: Spec) -> bool:
