@@ -129,8 +129,9 @@ class Exchange:
 class Client:
     """Sends requests to one site, on new connections or on a few kept ones.
 
-    Kept connections are used in turn, longest idle first, so that each of them is used often and none is
-    forgotten; when all are busy another is opened, since an open loop does not wait.
+    Kept connections are used in turn, longest idle first, and while there are too few of them every other request
+    opens one more: each is used often, none is forgotten, also while a server hangs up on all others. When all are
+    busy another is opened, since an open loop does not wait.
     """
 
     site: Site
@@ -138,6 +139,7 @@ class Client:
     lifetime: int = 0  # after so many requests a kept connection is replaced, as many clients do; 0: never
     idle: deque[Connection] = field(default_factory=deque)
     busy: int = 0
+    last_reused: bool = False
 
     async def get(self, exchange: Exchange) -> Answer:
         """Send one request, and once more if a kept connection was just being closed."""
@@ -174,8 +176,12 @@ class Client:
     def _reusable(self) -> Connection | None:
         while self.idle and not self.idle[0].alive:
             self.idle.popleft().close()
-        room = self.keep - len(self.idle) - self.busy
-        return self.idle.popleft() if self.idle and room <= 0 else None
+        too_few = len(self.idle) + self.busy < self.keep
+        if not self.idle or (too_few and self.last_reused):
+            self.last_reused = False
+            return None
+        self.last_reused = True
+        return self.idle.popleft()
 
     def _give_back(self, connection: Connection, answer: Answer) -> None:
         stays = answer.headers.get("connection", "").lower() != "close"

@@ -51,13 +51,29 @@ def test_new_connections_are_new_and_say_that_they_will_not_stay():
     meet(kindly, visit, keep=0)
 
 
-def test_kept_connections_are_opened_first_and_then_used_in_turn():
+def test_kept_connections_become_as_many_as_wanted_and_are_used_in_turn():
     async def visit(client: Client, server: Server):
-        exchanges = [(await ask(client))[1] for _ in range(9)]
-        assert [guest.connection for guest in server.guests] == [1, 2, 3, 1, 2, 3, 1, 2, 3]
-        assert [exchange.reused for exchange in exchanges] == [False] * 3 + [True] * 6
+        for _ in range(11):
+            await ask(client)
+        used = [guest.connection for guest in server.guests]
+        assert sorted(used[-3:]) == [1, 2, 3]
+        assert used[-3:] == used[-6:-3]
 
     meet(kindly, visit, keep=3)
+
+
+def test_no_kept_connection_is_forgotten_while_the_server_hangs_up_on_all_others():
+    """A client that only opened new ones then would meet a pod that is long out of service, much later."""
+
+    async def hangs_up_on_new_ones(guest: Guest) -> bool:
+        return await guest.answer(close=guest.connection > 3)
+
+    async def visit(client: Client, server: Server):
+        for _ in range(40):
+            await ask(client)
+        assert {guest.connection for guest in server.guests[-12:]} > {1, 2, 3}
+
+    meet(hangs_up_on_new_ones, visit, keep=6)
 
 
 def test_a_kept_connection_is_replaced_at_the_end_of_its_life():
