@@ -1,0 +1,327 @@
+"""Whole releases as readable transcripts. Each story is told by the simulator; the files beside this one are read."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.builders import a_component, a_health, a_spec, a_template
+from tests.simulator import Behaviour, Simulator
+from tradingrelease.policy import names
+from tradingrelease.policy.reasons import Action
+
+PLATFORM = ("backend", "frontend", "ml-engine")
+
+
+def released(*versions, components=("backend",)):
+    """Let versions be released and proven one after the other."""
+    sim = Simulator(*components)
+    for version in versions:
+        sim.apply(a_spec(version, components))
+        sim.run(minutes=20)
+        assert sim.live == version
+    sim.lines.clear()
+    sim.began = sim.now
+    return sim
+
+
+def switched(version="2.0.0", former="1.0.0", components=("backend",)):
+    """Let a version be in its watch for a minute."""
+    sim = released(former, components=components)
+    sim.apply(a_spec(version, components))
+    sim.run_until(lambda s: s.live == version, minutes=1).run(minutes=1)
+    return sim
+
+
+def mid_switch(components=PLATFORM):
+    """Kill the operator when the first of three Services is switched."""
+    sim = released("1.0.0", components=components)
+    sim.apply(a_spec("2.0.0", components))
+    first = names.digest(a_template(components[0], "2.0.0"))
+    for death in range(40):
+        sim.dies_after = 1
+        sim.run(seconds=1)
+        if sim.services[components[0]].selected == first:
+            break
+    sim.dies_after = None
+    sim.stop()
+    return sim
+
+
+def first_release():
+    sim = Simulator("backend")
+    sim.apply(a_spec("1.0.0"))
+    return sim.run(minutes=20)
+
+
+def upgrade_of_three_components():
+    sim = released("1.0.0", components=PLATFORM)
+    sim.apply(a_spec("2.0.0", PLATFORM))
+    return sim.run(minutes=20)
+
+
+def upgrade_of_one_component_of_three():
+    sim = released("1.0.0", components=PLATFORM)
+    changed = ("backend", a_component("frontend", "2.0.0"), "ml-engine")
+    sim.apply(a_spec("1.0.0", changed) | {"version": "2.0.0"})
+    return sim.run(minutes=20)
+
+
+def adoption():
+    sim = Simulator("backend")
+    sim.serve_plainly("backend", a_template("backend", "0.9.0"), replicas=3)
+    sim.apply(a_spec("1.0.0"))
+    return sim.run(minutes=20)
+
+
+def crash_loop_refused():
+    sim = released("1.0.0")
+    sim.behaviours["backend:2.0.0"] = Behaviour(crashes_every=10)
+    sim.apply(a_spec("2.0.0"))
+    return sim.run(hours=25)
+
+
+def bad_health_refused_at_the_deadline():
+    sim = released("1.0.0")
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.apply(a_spec("2.0.0"))
+    return sim.run(minutes=12)
+
+
+def image_that_cannot_be_pulled():
+    sim = released("1.0.0")
+    sim.behaviours["backend:2.0.0"] = Behaviour(waiting="ImagePullBackOff")
+    sim.apply(a_spec("2.0.0"))
+    return sim.run(minutes=5)
+
+
+def bad_after_switch_rolled_back():
+    sim = switched()
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    return sim.run(minutes=20)
+
+
+def both_sides_bad():
+    sim = switched()
+    sim.behaviours["backend:1.0.0"] = sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.run(minutes=1)
+    sim.behaviours["backend:1.0.0"] = Behaviour()
+    return sim.run(minutes=2)
+
+
+def dead_after_its_watch_rolled_back():
+    sim = released("1.0.0", "2.0.0")
+    sim.behaviours["backend:2.0.0"] = Behaviour(crashes_every=5)
+    return sim.run(minutes=2)
+
+
+def rollback_by_command():
+    sim = released("1.0.0", "2.0.0", components=PLATFORM)
+    sim.order(Action.ROLLBACK, sim.memory.live.stack.revision, "orders are lost")
+    sim.run(minutes=1)
+    sim.apply(a_spec("2.0.0", PLATFORM))
+    return sim.run(minutes=20)
+
+
+def rollback_by_manifest():
+    sim = released("1.0.0", "2.0.0")
+    sim.apply(a_spec("1.0.0"))
+    return sim.run(minutes=20)
+
+
+def rollback_during_the_watch():
+    sim = switched()
+    sim.order(Action.ROLLBACK, sim.memory.live.stack.revision, "the dashboard is red")
+    return sim.run(minutes=1)
+
+
+def supersede_during_verify():
+    sim = released("1.0.0")
+    sim.apply(a_spec("2.0.0"))
+    sim.run(seconds=5)
+    sim.apply(a_spec("3.0.0"))
+    return sim.run(minutes=20)
+
+
+def supersede_during_watch():
+    sim = switched()
+    sim.apply(a_spec("3.0.0"))
+    return sim.run(minutes=20)
+
+
+def rolled_back_while_the_next_verifies():
+    sim = switched()
+    sim.behaviours["backend:3.0.0"] = Behaviour(ready_after=60)
+    sim.apply(a_spec("3.0.0"))
+    sim.run(seconds=10)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    return sim.run(minutes=20)
+
+
+def settings_only():
+    sim = released("1.0.0")
+    sim.apply(a_spec("1.0.0", watch={"for": "5m"}) | {"version": "1.0.1"})
+    return sim.run(minutes=1)
+
+
+def settings_only_during_the_watch():
+    sim = switched()
+    sim.apply(a_spec("2.0.0", watch={"for": "5m"}))
+    return sim.run(minutes=10)
+
+
+def scaled():
+    sim = released("1.0.0")
+    sim.apply(a_spec("1.0.0", (a_component(replicas=3),)))
+    return sim.run(minutes=1)
+
+
+def half_a_switch_aborted():
+    sim = mid_switch()
+    sim.order(Action.ABORT, sim.memory.candidate.stack.revision, "wrong build")
+    sim.restart()
+    return sim.run(minutes=1)
+
+
+def half_a_switch_rolled_back():
+    sim = mid_switch()
+    sim.order(Action.ROLLBACK, sim.memory.live.stack.revision, "wrong build")
+    sim.restart()
+    return sim.run(minutes=1)
+
+
+def half_a_switch_completed():
+    sim = mid_switch()
+    sim.order(Action.PAUSE, reason="lunch")
+    sim.restart()
+    return sim.run(minutes=1)
+
+
+def half_a_switch_undone_at_the_first_release():
+    sim = Simulator(*PLATFORM)
+    sim.apply(a_spec("1.0.0", PLATFORM))
+    first = names.digest(a_template("backend", "1.0.0"))
+    for _ in range(40):
+        sim.dies_after = 1
+        sim.run(seconds=1)
+        if sim.services["backend"].selected == first:
+            break
+    sim.dies_after = None
+    sim.stop()
+    sim.order(Action.ABORT, sim.memory.candidate.stack.revision, "wrong build")
+    sim.restart()
+    return sim.run(minutes=1)
+
+
+def superseded_in_the_middle_of_a_switch():
+    sim = mid_switch()
+    sim.apply(a_spec("3.0.0", PLATFORM))
+    sim.restart()
+    return sim.run(minutes=1)
+
+
+def retire_after_retention():
+    sim = released("1.0.0", "2.0.0")
+    return sim.run(hours=25)
+
+
+def latched_applied_again_then_retried():
+    sim = switched()
+    revision = sim.memory.live.stack.revision
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.run(minutes=2)
+    sim.apply(a_spec("2.0.0"))
+    sim.run(minutes=1)
+    sim.behaviours["backend:2.0.0"] = Behaviour()
+    sim.order(Action.RETRY, revision, "the database is back")
+    return sim.run(minutes=20)
+
+
+def typo_during_the_watch():
+    sim = switched()
+    broken = a_spec("3.0.0", (a_component(version="3.0.0", health=a_health(expect="respnse.status == 200")),))
+    sim.apply(broken)
+    sim.run(minutes=1)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    return sim.run(minutes=2)
+
+
+def paused_and_resumed():
+    sim = released("1.0.0")
+    sim.order(Action.PAUSE, reason="quarter end")
+    sim.run(seconds=1)
+    sim.apply(a_spec("2.0.0"))
+    sim.run(minutes=5)
+    sim.order(Action.RESUME)
+    return sim.run(minutes=20)
+
+
+def selector_changed_by_others():
+    sim = released("1.0.0")
+    sim.alter_service("backend", selector={"app": "backend"})
+    return sim.run(minutes=1)
+
+
+def live_deployment_deleted():
+    sim = released("1.0.0")
+    sim.delete_deployment(f"shop-backend-{names.digest(a_template())}")
+    return sim.run(minutes=1)
+
+
+def release_deleted_and_made_anew():
+    sim = released("1.0.0", "2.0.0")
+    sim.apply(a_spec("3.0.0"))
+    sim.run(seconds=4)
+    sim.delete_release()
+    sim.run(minutes=1)
+    sim.apply(a_spec("2.0.0"))
+    return sim.run(minutes=1)
+
+
+STORIES = [
+    first_release,
+    upgrade_of_three_components,
+    upgrade_of_one_component_of_three,
+    adoption,
+    crash_loop_refused,
+    bad_health_refused_at_the_deadline,
+    image_that_cannot_be_pulled,
+    bad_after_switch_rolled_back,
+    both_sides_bad,
+    dead_after_its_watch_rolled_back,
+    rollback_by_command,
+    rollback_by_manifest,
+    rollback_during_the_watch,
+    supersede_during_verify,
+    supersede_during_watch,
+    rolled_back_while_the_next_verifies,
+    settings_only,
+    settings_only_during_the_watch,
+    scaled,
+    half_a_switch_aborted,
+    half_a_switch_rolled_back,
+    half_a_switch_completed,
+    half_a_switch_undone_at_the_first_release,
+    superseded_in_the_middle_of_a_switch,
+    retire_after_retention,
+    latched_applied_again_then_retried,
+    typo_during_the_watch,
+    paused_and_resumed,
+    selector_changed_by_others,
+    live_deployment_deleted,
+    release_deleted_and_made_anew,
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_the_story_is_told_as_written(golden, story):
+    golden(story.__name__, story().transcript)
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_after_the_story_the_operator_is_silent(story):
+    sim = story()
+    seen = sim.version
+    sim.restart()
+    sim.run(seconds=30)
+    assert seen == sim.version, sim.transcript
+    assert sim.now - sim.began > timedelta(seconds=30)
