@@ -134,8 +134,8 @@ class Simulator:
         self.seen: World | None = None
         self.woken = False
         self.down = False
-        self.dies_after: int | None = None
-        """Writes (of steps and of status) until the operator is killed between two of them; None: it is not."""
+        self.dies_when: Callable[[Simulator], bool] | None = None
+        """Asked after every write, of a step or of the status: True kills the operator right there, once."""
         self.lines: list[str] = []
         self.notes: list[model.Note] = []
         self.watchdog = Watchdog()
@@ -255,12 +255,20 @@ class Simulator:
         return self
 
     def _turn(self) -> None:
-        self._controllers()
-        self._probe()
-        due = self.look_at is not None and self.look_at <= self.now
-        if (self.generation or self.seen) and not self.down and (due or self.woken or self.observe() != self.seen):
+        for _ in range(MOST_STEPS):
+            self._controllers()
+            self._probe()
+            if not self._wants_a_look():
+                return
             self.woken, self.look_at = False, None
             self._operate()
+        raise AssertionError("\n".join(["the operator does not let time pass:", *self.lines[-20:]]))
+
+    def _wants_a_look(self) -> bool:
+        if self.down or not (self.generation or self.seen):
+            return False
+        due = self.look_at is not None and self.look_at <= self.now
+        return due or self.woken or self.observe() != self.seen
 
     def _next(self) -> datetime | None:
         moments = [at for life in self.lives.values() for at in self._turning_points(life)]
@@ -483,14 +491,10 @@ class Simulator:
         raise AssertionError("\n".join(["the operator does not come to rest:", *self.lines[-20:]]))
 
     def _dies(self) -> bool:
-        if self.dies_after is None:
+        if self.dies_when is None or not self.dies_when(self):
             return False
-        self.dies_after -= 1
-        if self.dies_after > 0:
-            return False
-        self.dies_after = None
-        self.restart()
-        self.look_at = self.now + timedelta(seconds=1)
+        self.dies_when = None
+        self.stop()
         return True
 
     def _look_after(self, span: timedelta | None) -> None:

@@ -32,19 +32,16 @@ def switched(version="2.0.0", former="1.0.0", components=("backend",)):
     return sim
 
 
-def mid_switch(components=PLATFORM):
-    """Kill the operator when the first of three Services is switched."""
-    sim = released("1.0.0", components=components)
-    sim.apply(a_spec("2.0.0", components))
-    first = names.digest(a_template(components[0], "2.0.0"))
-    for death in range(40):
-        sim.dies_after = 1
-        sim.run(seconds=1)
-        if sim.services[components[0]].selected == first:
-            break
-    sim.dies_after = None
-    sim.stop()
-    return sim
+def killed_mid_switch(sim, version="2.0.0"):
+    """Kill the operator right after it moved the first of three Services."""
+    first = names.digest(a_template("backend", version))
+    sim.apply(a_spec(version, PLATFORM))
+    sim.dies_when = lambda s: s.services["backend"].selected == first
+    return sim.run_until(lambda s: s.down, minutes=1)
+
+
+def mid_switch():
+    return killed_mid_switch(released("1.0.0", components=PLATFORM))
 
 
 def first_release():
@@ -197,19 +194,12 @@ def half_a_switch_completed():
 
 
 def half_a_switch_undone_at_the_first_release():
-    sim = Simulator(*PLATFORM)
-    sim.apply(a_spec("1.0.0", PLATFORM))
-    first = names.digest(a_template("backend", "1.0.0"))
-    for _ in range(40):
-        sim.dies_after = 1
-        sim.run(seconds=1)
-        if sim.services["backend"].selected == first:
-            break
-    sim.dies_after = None
-    sim.stop()
+    sim = killed_mid_switch(Simulator(*PLATFORM), "1.0.0")
     sim.order(Action.ABORT, sim.memory.candidate.stack.revision, "wrong build")
     sim.restart()
-    return sim.run(minutes=1)
+    sim.run(minutes=1)
+    sim.order(Action.RETRY, sim.memory.latched[0].stack.revision)
+    return sim.run(minutes=20)
 
 
 def superseded_in_the_middle_of_a_switch():
