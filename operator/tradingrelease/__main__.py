@@ -1,5 +1,7 @@
 """python -m tradingrelease: run the operator."""
 
+import logging
+import os
 import sys
 
 import uvloop
@@ -15,11 +17,18 @@ def main() -> int:
     try:
         config = Config.from_environment()
         logs.configure(config.log_level)
-        uvloop.run(run(config))
+        uvloop.run(_run(config))
     except (ValueError, ConfigException) as error:
         print(f"tradingrelease: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return 2
     return 0
+
+
+async def _run(config: Config) -> None:
+    code = await run(config)
+    logging.shutdown()
+    # Nothing is left to clean up, and tasks of a kopf that gave up never end: the interpreter would wait for them.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,13 @@ STUCK: Final = 120.0
 """Seconds after which a look that does not end, or a loop that does not turn, is a hang."""
 SILENT: Final = 150.0
 """Seconds of silence after which a watch counts as dead: the API server sends a bookmark every minute."""
+GIVEN_UP: Final = 5
+"""Seconds after which a closed session of the event source means that it gave up; it logs in anew at once on a 401."""
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class SourceLost(Exception):  # noqa: N818 - it is a state, not a mistake
+    """kopf gave up: the process ends and is started anew. A restart converges; a restart inside does not end well."""
 
 
 class App:
@@ -50,13 +56,13 @@ class App:
         self.queue = WorkQueue()
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
-        self.synced = False
+        self.synced = asyncio.Event()
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
         self.failures: dict[Key, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop."""
+        """Run until told to stop. Raises SourceLost, or what a task of ours failed with."""
         async with self.open_session() as http:
             api = Api(self.credentials, http)
             observer = Observer(api, self.cache, self.prober, self.notebooks)
@@ -70,10 +76,10 @@ class App:
                 stopping = asyncio.create_task(stop.wait())
                 done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
                 stop.set()
-                await asyncio.wait([tasks[2]], timeout=10)  # the event source ends by itself
                 for task in [*tasks, stopping]:
                     task.cancel()
-                await asyncio.gather(*tasks, stopping, return_exceptions=True)
+                # kopf takes seconds to end and has nothing to end: it writes nothing.
+                await asyncio.wait([*tasks, stopping], timeout=1)
                 await self.prober.close()
                 for task in done - {stopping}:
                     if not task.cancelled() and (error := task.exception()):
@@ -86,24 +92,21 @@ class App:
     # --- the event source --------------------------------------------------------------------------------------
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        """Run kopf, and run it anew when it gives up: a silent stop is never legal."""
+        """Run kopf until told to stop. Raises SourceLost when it gives up: a silent stop is never legal."""
+        await self.synced.wait()  # kopf never finds a CRD that is installed after it began
         source = events.Source(self.credentials.server, self.open_session, self.config.namespaces, self._told)
-        attempt = 0
-        while not stop.is_set():
-            began = monotonic()
-            try:
-                await events.run(source, stop)
-                # kopf takes the signal handlers for itself and ends without an error only when one arrived.
-                stop.set()
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                log.exception("the event source stopped")
-            if stop.is_set():
-                return
-            telemetry.KOPF_RESTARTS.inc()
-            attempt = 0 if monotonic() - began > 60 else attempt + 1
-            await asyncio.sleep(_BACKOFF[min(attempt, len(_BACKOFF) - 1)] * random.uniform(0.8, 1.2))  # noqa: S311
+        running = asyncio.create_task(events.run(source, stop, lambda: end_on_signals(stop)))
+        closed = 0
+        while not running.done():
+            await asyncio.wait([running], timeout=1.0)
+            # A kopf that gave up closes its session, then may wait for itself for ever.
+            closed = closed + 1 if source.closed and not stop.is_set() else 0
+            if closed > GIVEN_UP:
+                raise SourceLost("the event source closed its session and does not end")
+        if error := running.exception():
+            raise SourceLost(f"the event source gave up: {error}") from error
+        if not stop.is_set():
+            raise SourceLost("the event source ended")
 
     def _told(self, kind: Kind, event: str, raw: Any) -> None:  # noqa: ANN401 - JSON
         """Take an event as a hint: what it says goes into the cache, whom it concerns is looked at."""
@@ -121,12 +124,9 @@ class App:
     # --- the workers -------------------------------------------------------------------------------------------
 
     async def _work(self, reconciler: Reconciler) -> None:
+        await self.synced.wait()
         while True:
             key = await self.queue.take()
-            if not self.synced:
-                self.queue.done(key)
-                self.queue.add_after(key, 0.05)
-                continue
             self.working[key] = began = monotonic()
             try:
                 wait = await reconciler.reconcile(key)
@@ -178,9 +178,9 @@ class App:
             for kind in reversed(WATCHED):
                 listed, version = await api.find(kind, namespace)
                 concerned |= self.cache.replace(kind, listed, version, namespace)
-        if not self.synced:
+        if not self.synced.is_set():
             concerned |= set(self.cache.releases())
-            self.synced = True
+            self.synced.set()
             gc.collect()
             gc.freeze()
             log.info("caches are in: %d releases", len(self.cache.releases()))
@@ -206,7 +206,7 @@ class App:
         if stuck := next((key for key, began in self.working.items() if now - began > STUCK), None):
             return f"the look at {stuck} does not end"
         silent = [resource for resource, age in self.ages.ages().items() if age > SILENT]
-        return f"the watch of {silent[0]} is silent" if silent and self.synced else ""
+        return f"the watch of {silent[0]} is silent" if silent and self.synced.is_set() else ""
 
     @contextlib.asynccontextmanager
     async def _serve(self):  # type: ignore[no-untyped-def] # noqa: ANN202 - an async context manager without value
@@ -228,8 +228,8 @@ class App:
         return web.Response(status=500 if sick else 200, text=sick or "ok")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        text = "ok" if self.synced else "caches are not in yet"
-        return web.Response(status=200 if self.synced else 503, text=text)
+        ready = self.synced.is_set()
+        return web.Response(status=200 if ready else 503, text="ok" if ready else "caches are not in yet")
 
     async def _metrics(self, _: web.Request) -> web.Response:
         counts = dict.fromkeys(Phase, 0)
@@ -242,11 +242,21 @@ class App:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def main(config: Config) -> None:
-    """Run the operator until SIGTERM or SIGINT."""
-    gc.set_threshold(50_000, 50, 100)  # a collection pause on the default thresholds is longer than a switch
-    stop = asyncio.Event()
+def end_on_signals(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT end us. Called again when kopf has begun, since it takes the handlers for itself."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await App(config, load()).run(stop)
+
+
+async def main(config: Config) -> int:
+    """Run the operator until SIGTERM or SIGINT. Returns the exit code: 1 where it must be started anew."""
+    gc.set_threshold(50_000, 50, 100)  # a collection pause on the default thresholds is longer than a switch
+    stop = asyncio.Event()
+    end_on_signals(stop)
+    try:
+        await App(config, load()).run(stop)
+    except SourceLost as error:
+        log.error("%s: exiting, to be started anew", error)  # noqa: TRY400 - kopf has logged its own trace
+        return 1
+    return 0

@@ -48,7 +48,7 @@ class _Backoffs:
             yield min(0.2 * 2**step, 10.0) * random.uniform(0.8, 1.2) if step < 10 else 10.0  # noqa: S311
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """What kopf is to watch, by which sessions, and who is told."""
 
@@ -57,22 +57,31 @@ class Source:
     namespaces: tuple[str, ...]
     tell: Callable[[Kind, str, Any], None]
     """Gets the kind, the event's type (ADDED, MODIFIED, DELETED or "") and the raw object. Must not raise."""
+    session: aiohttp.ClientSession | None = None
+    """The one that kopf uses now."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether kopf closed its session and has not logged in anew."""
+        return self.session is not None and self.session.closed
 
 
-async def run(source: Source, stop: asyncio.Event) -> None:
-    """Run kopf until told to stop, or until it gives up."""
+async def run(source: Source, stop: asyncio.Event, begun: Callable[[], None]) -> None:
+    """Run kopf until told to stop, or until it gives up. `begun` is called once it watches."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401 - kopf's signature
         # kopf closes this session when it stops, so it has one of its own.
-        return kopf.AiohttpSession(server=source.server, aiohttp_session=source.open_session())
+        source.session = source.open_session()
+        return kopf.AiohttpSession(server=source.server, aiohttp_session=source.session)
 
     for kind in WATCHED:
         _register(source, kind, registry)
     settings = _settings()
     ours = asyncio.Event()
-    watcher = asyncio.create_task(_relay(stop, ours))
+    ready = asyncio.Event()
+    helpers = [asyncio.create_task(_relay(stop, ours.set)), asyncio.create_task(_relay(ready, begun))]
     try:
         await kopf.operator(
             registry=registry,
@@ -81,14 +90,16 @@ async def run(source: Source, stop: asyncio.Event) -> None:
             clusterwide=not source.namespaces,
             namespaces=source.namespaces,
             stop_flag=ours,
+            ready_flag=ready,
         )
     finally:
-        watcher.cancel()
+        for helper in helpers:
+            helper.cancel()
 
 
-async def _relay(stop: asyncio.Event, ours: asyncio.Event) -> None:
-    await stop.wait()
-    ours.set()
+async def _relay(happened: asyncio.Event, then: Callable[[], None]) -> None:
+    await happened.wait()
+    then()
 
 
 def _register(source: Source, kind: Kind, registry: kopf.OperatorRegistry) -> None:

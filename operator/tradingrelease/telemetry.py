@@ -24,4 +24,3 @@ QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be look
 WATCH_AGE = Gauge("tradingrelease_watch_age_seconds", "Time since a watch last said anything", ["resource"])
 LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop is late")
 PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])
-KOPF_RESTARTS = Counter("tradingrelease_watcher_restarts_total", "Restarts of the event source")
