@@ -1,0 +1,267 @@
+"""An arena: a namespace of its own, an operator of its own, and a recorder that sees every state.
+
+    def test_v2_goes_live(arena):
+        arena.apply(service(), deployment())
+        arena.until(lambda s: s.endpoints("backend"), "v1 serves")
+        arena.apply(release("2"))
+        arena.until(lambda s: s.ready("2"), "version 2 is live and proven")
+
+In the end every recorded state is held against the invariants of product.md 6 (tests/oracle.py).
+"""
+
+import contextlib
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from loadgen import Load, Target
+from tests.e2e import builders
+from tests.e2e.api import Access, Api, ApiError, Json
+from tests.e2e.process import Operator
+from tests.e2e.recorder import Recorder
+from tests.oracle import PREVIEW_OF, State, Violation, annotation, check, label, our_writes, switch_record
+
+CATCH_UP = 10.0
+
+
+class Arena:
+    """What a test sees."""
+
+    def __init__(self, access: Access, kubeconfig: Path, folder: Path, cluster: str):
+        self.folder = folder
+        self.cluster = cluster
+        self.namespace = f"e2e-{uuid.uuid4().hex[:10]}"
+        self.api = Api(access, self.namespace)
+        self.recorder = Recorder(access, self.namespace)
+        self.operator = Operator(self.namespace, kubeconfig, folder / "operator.log", self.recorder.note)
+        self._numbers = itertools.count(1)
+        self._expected: list[tuple[str, str]] = []
+        self._after: list[Callable[[], None]] = []
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make the namespace, begin to record, start the operator."""
+        self.api.create({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": self.namespace}})
+        with contextlib.suppress(ApiError):  # made here, no pod has to wait for a controller to make it
+            self.api.create({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}})
+        self.recorder.start()
+        self.operator.start()
+
+    def close(self) -> None:
+        """End the operator by its id; delete the namespace without waiting for it."""
+        for undo in self._after:
+            undo()
+        if self.operator.runs:
+            self.operator.kill()
+        self.recorder.stop()
+        self.api.delete("Namespace", self.namespace)
+
+    def finally_(self, undo: Callable[[], None]) -> None:
+        """Do something at the end, whatever happens."""
+        self._after.append(undo)
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    def apply(self, *bodies: Json) -> list[Json]:
+        """Apply objects, as GitOps does: fields that the last apply had and this one lacks go away."""
+        return [self.api.apply(body) for body in bodies]
+
+    def order(self, action: str, revision: str = "", **spec: Any) -> str:
+        """Order something; the name of the ReleaseCommand."""
+        name = f"{action.lower()}-{next(self._numbers)}"
+        named = {"revision": revision} if revision else {}
+        self.api.create(builders.order(action, name, **named, **spec))
+        return name
+
+    def expect_violation(self, rule: str, text: str = "") -> None:
+        """Allow violations of one invariant (whose text contains `text`), since the test is the one who breaks it.
+
+        At least one must be found: an expectation that is not met fails the test.
+        """
+        self._expected.append((rule, text))
+
+    @contextlib.contextmanager
+    def denied(self, service: str, message: str = "the test says no") -> Iterator[None]:
+        """Let the API server refuse every change of a Service's selector: half a switch, for as long as the block."""
+        name = f"{self.namespace}-{service}-{next(self._numbers)}"
+        meta = {"name": name}
+        api = "admissionregistration.k8s.io/v1"
+        policy = {
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": meta,
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"],
+                     "resourceNames": [service]},
+                ]},
+                "validations": [
+                    {"expression": "object.spec.selector == oldObject.spec.selector", "message": message}
+                ],
+            },
+        }  # fmt: skip
+        binding = {
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
+            "spec": {
+                "policyName": name, "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": {"matchLabels": {
+                    "kubernetes.io/metadata.name": self.namespace}}},
+            },
+        }  # fmt: skip
+
+        def lift() -> None:
+            self.api.delete("ValidatingAdmissionPolicyBinding", name)
+            self.api.delete("ValidatingAdmissionPolicy", name)
+
+        self.finally_(lift)
+        self.api.create(policy)
+        self.api.create(binding)
+        self._poll(lambda: self._refuses(service), "the admission policy is in force", 30)
+        yield
+        lift()
+        self._poll(lambda: not self._refuses(service), "the admission policy is lifted", 30)
+
+    def _refuses(self, service: str) -> bool:
+        body = {"spec": {"selector": {"e2e": "probe"}}}
+        path = self.api.path("Service", service) + "?dryRun=All"
+        try:
+            self.api._call("PATCH", path, body, content_type="application/merge-patch+json")
+        except ApiError as error:
+            return error.status in {403, 422}
+        return False
+
+    def _poll(self, holds: Callable[[], bool], what: str, seconds: float) -> None:
+        """Ask for what no watch tells."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, f"after {seconds:.0f} s it is not so that {what}"
+            time.sleep(0.1)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> State:
+        """The state of now, as far as the watches told."""
+        return self.recorder.state()
+
+    def until(self, holds: Callable[[State], object], what: str, seconds: float = 60) -> State:
+        """Wait until something holds; the state in which it does. No state in between is missed."""
+        began = time.monotonic()
+        state = self.recorder.until(holds, seconds)
+        waited = time.monotonic() - began
+        assert state is not None, f"after {waited:.0f} s it is not so that {what}\n{self.summary()}"
+        return state
+
+    def never(self, holds: Callable[[State], object], what: str, seconds: float) -> None:
+        """See for some time that something does not come about."""
+        state = self.recorder.until(holds, seconds)
+        assert state is None, f"it must not be so that {what}\n{self.summary()}"
+
+    def ever(self, holds: Callable[[State], object]) -> bool:
+        """Tell whether something held in any state recorded so far."""
+        self.catch_up()
+        return self.recorder.ever(holds)
+
+    def catch_up(self) -> None:
+        """Wait until the watches have told of all that is stored now, which a LIST says."""
+        for kind in ("TradingRelease", "Service", "Deployment", "ReleaseCommand"):
+            listed = self.api.list(kind)["items"]
+            newest = {body["metadata"]["name"]: body["metadata"]["resourceVersion"] for body in listed}
+
+            def told(state: State, kind: str = kind, newest: dict[str, str] = newest) -> bool:
+                known = {b["metadata"]["name"]: int(b["metadata"]["resourceVersion"]) for b in state.all(kind)}
+                return all(known.get(name, -1) >= int(version) for name, version in newest.items())
+
+            self.until(told, f"the watch of {kind} has caught up", CATCH_UP)
+
+    def settled(self, seconds: float = 10.0) -> None:
+        """Assert that converged means silent (S8): the operator writes nothing for some time."""
+        self.catch_up()
+        since = self.recorder.version
+        self.recorder.until(lambda _: our_writes(self.recorder.history(), since), seconds)
+        told = our_writes(self.recorder.history(), since)
+        assert not told, f"converged, but the operator wrote in {seconds:.0f} s: {told}"
+
+    def switches(self) -> list[Json]:
+        """Return every write that moved a selector, in order: its record, and which Service."""
+        self.catch_up()
+        found, known = [], {}
+        for event in sorted(self.recorder.history(), key=lambda e: e.version):
+            if event.kind != "Service" or event.change == "DELETED" or label(event.body, PREVIEW_OF):
+                continue
+            selector = event.body["spec"].get("selector")
+            if event.name in known and known[event.name] != selector and switch_record(event.body):
+                found.append(switch_record(event.body) | {"service": event.name, "version": event.version})
+            known[event.name] = selector
+        return found
+
+    def violations(self) -> list[Violation]:
+        """Hold every recorded state against the invariants; return what was not expected, and what was but is not."""
+        self.catch_up()
+        found = check(self.recorder.history())
+        open_ = [v for v in found if not any(v.rule == rule and text in v.text for rule, text in self._expected)]
+        missed = [
+            Violation(rule, f"a violation was expected ({text!r}) and none was found", 0)
+            for rule, text in self._expected
+            if not any(v.rule == rule and text in v.text for v in found)
+        ]
+        return open_ + missed
+
+    # --- traffic -------------------------------------------------------------------------------------------------
+
+    def load(self, *services: str, rate: float = 40.0, mode: str = "both", lifetime: int = 0) -> Load:
+        """Return a load on ClusterIPs, to be used as a context manager."""
+        targets = []
+        for name in services:
+            found = self.api.get("Service", name)
+            assert found is not None, name
+            targets.append(Target(name, f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}/"))
+        path = self.folder / f"load-{next(self._numbers)}.jsonl"
+        return Load(targets, path, rate=rate, mode=mode, lifetime=lifetime)
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """Return what somebody needs who wants to know why it did not come about."""
+        state = self.now
+        lines = [f"namespace {self.namespace} of cluster {self.cluster}; look further:"]
+        lines.append(f"  NAME={self.cluster} devcluster/exec kubectl -n {self.namespace} get tr,svc,deploy,pod,trc")
+        for release in state.all("TradingRelease"):
+            lines += _release_lines(release)
+        for service in state.all("Service"):
+            name, selector = service["metadata"]["name"], service["spec"].get("selector")
+            lines.append(f"Service {name}: {selector} endpoints={sorted(state.endpoints(name))}")
+            if record := switch_record(service):
+                lines.append(f"  {record['cause']} {record['act']} to {record['to']}: {record['because']}")
+        for found in state.all("Deployment"):
+            status = found.get("status") or {}
+            wanted, here = found["spec"].get("replicas"), status.get("availableReplicas", 0)
+            marks = [k for k in ("served", "proven", "adopted-from") if annotation(found, f"tradingplatform.io/{k}")]
+            lines.append(f"Deployment {found['metadata']['name']}: {here} of {wanted} available {marks}")
+        lines += [_pod_line(pod) for pod in state.all("Pod")]
+        lines += [f"order {o['metadata']['name']}: {o.get('status')}" for o in state.all("ReleaseCommand")]
+        lines += ["the operator's last words:", self.operator.tail(), f"(all of them: {self.operator.log})"]
+        return "\n".join(lines)
+
+
+def _release_lines(release: Json) -> list[str]:
+    status = release.get("status") or {}
+    parts = {k: (status.get(k) or {}).get("version") for k in ("live", "candidate")}
+    name, generation = release["metadata"]["name"], release["metadata"].get("generation")
+    lines = [f"TradingRelease {name}: phase {status.get('phase')}, {parts}, generation {generation}"]
+    lines += [f"  {c['type']}={c['status']} {c['reason']}: {c['message']}" for c in status.get("conditions") or ()]
+    for key in ("retained", "latched", "history"):
+        lines += [f"  {key}: {json.dumps(entry)[:300]}" for entry in status.get(key) or ()]
+    return lines
+
+
+def _pod_line(pod: Json) -> str:
+    status = pod.get("status") or {}
+    ready = next((c["status"] for c in status.get("conditions") or () if c["type"] == "Ready"), "?")
+    states = [json.dumps(c.get("state"))[:200] for c in status.get("containerStatuses") or ()]
+    going = " terminating" if "deletionTimestamp" in pod["metadata"] else ""
+    return f"Pod {pod['metadata']['name']}: {status.get('phase')} ready={ready}{going} {states}"

@@ -1,0 +1,122 @@
+"""The operator as its own process, with the ServiceAccount of manifests/: so RBAC is tested by every test."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTS_WITHIN = 60.0
+STOPS_WITHIN = 20.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Operator:
+    """One operator for one namespace. `told` hears STARTED and STOPPED."""
+
+    def __init__(self, namespace: str, kubeconfig: Path, log: Path, told: Callable[[str], None]):
+        self.log = log
+        self._told = told
+        self._namespace, self._kubeconfig = namespace, kubeconfig
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """Process id; of a stopped operator it is an error to ask."""
+        assert self._process is not None, "the operator does not run"
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, **env: str) -> None:
+        """Start it; return when its caches are in."""
+        assert not self.runs, "the operator runs already"
+        self.port = _free_port()
+        settings = {
+            "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT / "operator"),
+            "KUBECONFIG": str(self._kubeconfig), "TRADINGRELEASE_NAMESPACES": self._namespace,
+            "TRADINGRELEASE_HTTP_HOST": "127.0.0.1", "TRADINGRELEASE_HTTP_PORT": str(self.port),
+        }  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tradingrelease"],
+                env=settings | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed test run
+            )  # fmt: skip
+        self._told("STARTED")
+        deadline = time.monotonic() + STARTS_WITHIN
+        while not self._answers("/readyz"):
+            assert self.runs, f"the operator ended with {self._process.returncode}:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"the operator is not ready after {STARTS_WITHIN} s:\n{self.tail()}"
+            time.sleep(0.1)
+
+    def stop(self) -> int:
+        """Ask it to end (SIGTERM) and wait until it has; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        self._end(signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """Hold it still (SIGSTOP): what it has sent is sent, what it knows grows old."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the last lines of its log."""
+        found = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(found[-lines:])
+
+    def metrics(self) -> str:
+        """Return what /metrics says."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _end(self, number: int) -> int:
+        process = self._process
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            code = process.wait(STOPS_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the operator did not end within {STOPS_WITHIN:.0f} s of signal {number}") from None
+        finally:
+            self._process = None
+            self._told("STOPPED")
+        return code
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])

@@ -1,0 +1,133 @@
+"""Keeps every stored state of a namespace: one watch a kind, from the moment before anything is in it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import urllib3
+
+from tests.e2e.api import Access, Api, ApiError
+from tests.oracle import Recorded, State, states
+
+KINDS = (
+    "TradingRelease", "ReleaseCommand", "Service", "Deployment", "Pod", "EndpointSlice", "ControllerRevision", "Event",
+)  # fmt: skip
+WATCH_FOR = 60
+"""Seconds after which a watch begins anew where it ended."""
+
+
+class Recorder:
+    """Watches a namespace in the background."""
+
+    def __init__(self, access: Access, namespace: str):
+        self._api = Api(access, namespace)
+        self._news = threading.Condition()
+        self._heard: list[Recorded] = []
+        self._now = State()
+        self._trouble = ""
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._keep, args=(kind,), daemon=True) for kind in KINDS]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Record nothing more. The watches end by themselves, soon."""
+        self._stopped.set()
+
+    def note(self, change: str) -> None:
+        """Record something that is no object: that the operator was STARTED or STOPPED."""
+        self._take("Operator", change, {"metadata": {"name": "operator", "resourceVersion": str(self.version)}})
+
+    @property
+    def version(self) -> int:
+        """The newest version that was told of."""
+        with self._news:
+            return self._now.version
+
+    def history(self) -> list[Recorded]:
+        """Return everything recorded so far."""
+        with self._news:
+            if self._trouble:
+                raise AssertionError(f"the recorder lost states: {self._trouble}")
+            return list(self._heard)
+
+    def state(self) -> State:
+        """Return the state of now, as far as the watches told."""
+        with self._news:
+            return self._now.copy()
+
+    def ever(self, holds: Callable[[State], object]) -> bool:
+        """Tell whether something held in any recorded state."""
+        return any(holds(state) for state in states(self.history()))
+
+    def until(self, holds: Callable[[State], object], seconds: float) -> State | None:
+        """Wait until something holds, looking at every state from now on; None when the time is over."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            state, at = self._now.copy(), len(self._heard)
+        while True:
+            if holds(state):
+                return state
+            with self._news:
+                while at >= len(self._heard):
+                    left = deadline - time.monotonic()
+                    if left <= 0 or self._trouble:
+                        return None
+                    self._news.wait(min(left, 1.0))
+                event = self._heard[at]
+            at += 1
+            state.take(event)
+
+    # --- the watches ---------------------------------------------------------------------------------------------
+
+    def _keep(self, kind: str) -> None:
+        version = ""
+        while not self._stopped.is_set():
+            try:
+                version = self._follow(kind, version or self._begin(kind))
+            except ApiError as error:
+                if error.status in {403, 404}:  # the namespace is gone
+                    return
+                if error.status != 429 and error.status < 500:
+                    self._fail(f"{kind}: {error}")
+                    return
+                self._stopped.wait(0.2)
+
+    def _follow(self, kind: str, version: str) -> str:
+        """Take in one watch; the version that the next one goes on from."""
+        try:
+            for change, body in self._api.watch(kind, version, WATCH_FOR):
+                if self._stopped.is_set():
+                    break
+                if change == "ERROR":
+                    self._fail(f"{kind}: {body.get('message')}")
+                    self._stopped.set()
+                    break
+                version = body["metadata"]["resourceVersion"]
+                if change != "BOOKMARK":
+                    self._take(kind, change, body)
+        except urllib3.exceptions.HTTPError:
+            self._stopped.wait(0.2)  # the connection ended; the next watch goes on from here, so nothing is lost
+        return version
+
+    def _fail(self, trouble: str) -> None:
+        with self._news:
+            self._trouble = trouble
+            self._news.notify_all()
+
+    def _begin(self, kind: str) -> str:
+        listed = self._api.list(kind)
+        for body in listed["items"]:
+            self._take(kind, "ADDED", body | {"kind": kind})
+        return str(listed["metadata"]["resourceVersion"])
+
+    def _take(self, kind: str, change: str, body: dict) -> None:
+        version = int(body["metadata"]["resourceVersion"])
+        event = Recorded(version, change, kind, body["metadata"]["name"], body, time.monotonic())
+        with self._news:
+            self._heard.append(event)
+            self._now.take(event)
+            self._news.notify_all()
