@@ -1,0 +1,229 @@
+"""Each invariant of the oracle can fail, and does not where it holds."""
+
+import json
+
+import pytest
+
+from tests.oracle import OPERATOR, RULES, Recorded, check, our_writes, writer
+
+G = "tradingplatform.io"
+LABELS = {f"{G}/release": "shop", f"{G}/component": "backend"}
+
+
+class Story:
+    """Builds a history: what was stored, one version after the other."""
+
+    def __init__(self):
+        self.events = []
+        self.version = 100
+        self.seconds = 0.0
+        self.note("STARTED")
+
+    def put(self, kind, name, body, *, change="MODIFIED", by=None, owns=None, wait=0.1):
+        self.version += 1
+        self.seconds += wait
+        entries = [{"manager": by, "time": f"2026-01-01T00:{self.version % 60:02}:00Z", "fieldsV1": owns or {}}]
+        metadata = body.get("metadata", {}) | {"name": name, "managedFields": entries if by else []}
+        self.events.append(Recorded(self.version, change, kind, name, body | {"metadata": metadata}, self.seconds))
+        return self
+
+    def note(self, change):
+        body = {"metadata": {"name": "operator"}}
+        self.events.append(Recorded(self.version, change, "Operator", "operator", body, self.seconds))
+        return self
+
+    def service(self, revision, *, by=OPERATOR, **record):
+        selector = {"app": "backend"} | ({f"{G}/revision": revision} if revision else {})
+        said = {"act": 1, "cause": "Promote", "to": "spec-b", "selected": revision, "order": ""} | record
+        metadata = {"labels": LABELS, "annotations": {f"{G}/switch": json.dumps(said)}, "uid": "s"}
+        owns = {"f:spec": {"f:selector": {}}}
+        return self.put("Service", "backend", {"metadata": metadata, "spec": {"selector": selector}}, by=by, owns=owns)
+
+    def deployment(self, revision, *, replicas=1, available=1, by=OPERATOR, change="MODIFIED", **annotations):
+        metadata = {"labels": LABELS | {f"{G}/revision": revision}, "annotations": annotations}
+        body = {"metadata": metadata, "spec": {"replicas": replicas}, "status": {"availableReplicas": available}}
+        owns = {"f:spec": {"f:replicas": {}}}
+        return self.put("Deployment", f"shop-backend-{revision}", body, by=by, owns=owns, change=change)
+
+    def release(self, **status):
+        spec = {"components": [{"name": "backend"}]}
+        body = {"metadata": {"uid": "r", "generation": 1}, "spec": spec, "status": {"observedGeneration": 1} | status}
+        return self.put("TradingRelease", "shop", body, by=OPERATOR)
+
+    def order(self, *, wait=0.1, **status):
+        spec = {"release": "shop", "action": "Rollback", "revision": "spec-b"}
+        return self.put("ReleaseCommand", "back", {"metadata": {"uid": "o"}, "spec": spec, "status": status}, wait=wait)
+
+
+def stack(name, revision, **more):
+    return {"revision": name, "version": name, "components": [{"name": "backend", "revision": revision}]} | more
+
+
+def retained(until="2099-01-01T00:00:00Z"):
+    return [stack("spec-a", "aaa", until=until)]
+
+
+def story():
+    """Begin where every test begins: a is live, b is the candidate, both stand."""
+    return (
+        Story()
+        .release(candidate=stack("spec-b", "bbb"), live=stack("spec-a", "aaa"))
+        .deployment("aaa")
+        .deployment("bbb")
+        .service("aaa", cause="Adopt")
+    )
+
+
+def broken(history):
+    return {violation.rule for violation in check(history.events)}
+
+
+def test_a_good_release_breaks_nothing():
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
+    assert broken(history) == set()
+
+
+def test_every_invariant_has_a_test_that_breaks_it():
+    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(lambda s: s.service(None), id="the key is gone"),
+        pytest.param(lambda s: s.service("none", cause="Repair"), id="it selects nothing"),
+        pytest.param(lambda s: s.service("zzz", by="somebody"), id="no such Deployment"),
+        pytest.param(lambda s: s.deployment("aaa", change="DELETED"), id="its Deployment goes"),
+        pytest.param(lambda s: s.deployment("aaa", replicas=0), id="its Deployment is emptied by us"),
+    ],
+)
+def test_s1_notices(bad):
+    assert "S1" in broken(bad(story()))
+
+
+def test_s1_lets_an_undo_of_the_very_first_switch_return_to_nothing():
+    history = Story().release(candidate=stack("spec-b", "bbb")).deployment("bbb").service("bbb")
+    assert broken(history.service("none", cause="Undo", act=2)) == set()
+
+
+def test_s1_lets_an_author_have_no_replicas():
+    history = story()
+    body = dict(history.events[1].body, spec={"components": [{"name": "backend", "replicas": 0}]})
+    assert broken(history.put("TradingRelease", "shop", body).deployment("aaa", replicas=0)) == set()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(lambda s: s.deployment("bbb", available=0).put("Pod", "p", {}, wait=9).service("bbb"), id="away"),
+        pytest.param(lambda s: s.deployment("ccc").service("ccc", to="spec-c"), id="it is no candidate"),
+        pytest.param(lambda s: s.service("bbb", cause="Rollback"), id="it is not retained"),
+        pytest.param(lambda s: s.service("bbb", cause="Repair"), id="it is not live"),
+        pytest.param(lambda s: s.deployment("ccc", available=0).service("ccc", cause="Adopt"), id="a clone not ready"),
+        pytest.param(lambda s: s.service("bbb", selected="other"), id="its record says something else"),
+        pytest.param(lambda s: s.service("none", cause="Promote"), id="nothing, without an undo"),
+    ],
+)
+def test_s2_notices(bad):
+    assert "S2" in broken(bad(story()))
+
+
+def test_s2_allows_what_was_available_a_moment_ago():
+    assert "S2" not in broken(story().deployment("bbb", available=0).service("bbb"))
+
+
+def test_s2_is_about_our_writes_only():
+    assert "S2" not in broken(story().deployment("ccc").service("ccc", by="somebody"))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(lambda s: s.deployment("aaa", change="DELETED"), id="deleted"),
+        pytest.param(lambda s: s.deployment("aaa", replicas=0), id="scaled down"),
+        pytest.param(lambda s: s.release(live=stack("spec-b", "bbb"), retained=[]), id="forgotten early"),
+    ],
+)
+def test_s3_notices(bad):
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
+    assert "S3" in broken(bad(history))
+
+
+def test_s3_lets_go_when_the_time_is_over():
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained("2020-01-01T00:00:00Z"))
+    assert broken(history.release(live=stack("spec-b", "bbb"), retained=[])) == set()
+
+
+def test_s4_notices_an_order_that_waits():
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained()).order()
+    assert "S4" in broken(history.order(wait=11, phase="Pending"))
+
+
+def test_s4_does_not_count_while_the_operator_is_down_or_blue_is():
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
+    assert broken(history.note("STOPPED").order().order(wait=11, phase="")) == set()
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
+    assert broken(history.deployment("aaa", available=0).order().order(wait=11, phase="Pending")) == set()
+
+
+def test_s5_notices_too_many_for_too_long():
+    history = story()
+    for name in ("ccc", "ddd", "eee", "fff"):
+        history.deployment(name)
+    assert broken(history) == set()
+    assert "S5" in broken(history.put("Pod", "p", {}, wait=11))
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "Pod", "ConfigMap"])
+def test_s6_notices_a_write_to_what_is_not_ours(kind):
+    body = {"spec": {"template": {}}}
+    assert "S6" in broken(story().put(kind, "theirs", body).put(kind, "theirs", body, by=OPERATOR))
+    assert broken(story().put(kind, "theirs", body, by="somebody")) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"observedGeneration": 5}, {"observedGeneration": 4}, id="generation"),
+        pytest.param(
+            {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"}]},
+            id="time without status",
+        ),
+        pytest.param(
+            {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"}]},
+            {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            id="time goes back",
+        ),
+    ],
+)
+def test_s9_notices(before, after):
+    assert "S9" in broken(Story().release(**before).release(**after))
+    assert broken(Story().release(**before).release(**before)) == set()
+
+
+def test_s8_finds_our_writes_and_no_others():
+    history = story()
+    since = history.version
+    history.put("Service", "theirs", {}, by="somebody")
+    assert our_writes(history.events, since) == []
+    history.deployment("bbb", replicas=2)
+    assert len(our_writes(history.events, since)) == 1
+    history.deployment("bbb", change="DELETED")
+    assert len(our_writes(history.events, since)) == 2
+
+
+def test_a_history_is_put_into_the_order_in_which_it_was_stored():
+    history = story().service("bbb")
+    assert check(reversed(history.events)) == check(history.events) == []
+
+
+def test_the_writer_of_a_field_is_the_one_who_owns_it():
+    entries = [
+        {"manager": "kubectl", "fieldsV1": {"f:spec": {"f:ports": {}}}},
+        {"manager": OPERATOR, "fieldsV1": {"f:spec": {"f:selector": {}}}},
+    ]
+    body = {"metadata": {"managedFields": entries}}
+    assert writer(body, "spec", "selector") == OPERATOR
+    assert writer(body, "spec", "ports") == "kubectl"
+    assert writer(body, "spec", "type") == ""
