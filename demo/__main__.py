@@ -82,7 +82,8 @@ class Demo:
                 prefix=kubectl.argv("exec", "--stdin", "load", "--"),
                 python="python3",
             )
-            self.load = self.stack.enter_context(load)
+            self.load = load.start()
+            self.stack.callback(load.close)
             self.view.say(f"{self.rate:g} requests/s from a pod, on new connections and on kept ones, until the end")
         palette = Palette()
         self.view.show(lambda: self._picture(load, palette))

@@ -1,11 +1,14 @@
 """What must stand before the first release: cluster, images, operator, and the application as it runs today."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from demo.kubectl import Kubectl, KubectlError
-from demo.view import View
+from demo.view import DIM, View
 from devcluster.cluster import Cluster, ClusterNotRunning
 from loadgen import Target
 
@@ -30,7 +33,7 @@ def cluster(name: str, view: View) -> Cluster:
     except ClusterNotRunning:
         view.say(f"no cluster {name} is here; starting one with 3 nodes (the very first time its parts are built, too)")
         up += ["--nodes", "3"]
-    _tell(up, view)
+    _tell(up, view, seconds=3000)
     found = Cluster.open(name)
     Kubectl(found, "default")("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s", seconds=90)
     return found
@@ -41,9 +44,10 @@ def images(target: Cluster, view: View) -> None:
     if target.kind == "current":
         view.say(f"CLUSTER=current: {APP_IMAGE} and the operator's image must be where its nodes find them")
         return
+    os.environ |= {"NAME": target.name, "PYTHON": sys.executable}  # for the two tools
     dockerfile = str(EXAMPLE / "Dockerfile")
-    _tell([str(ROOT / "devcluster" / "image"), "--name", target.name, APP_IMAGE, str(ROOT), "--file", dockerfile], view)
-    _tell(["env", f"NAME={target.name}", f"PYTHON={sys.executable}", str(ROOT / "tools" / "operator-image")], view)
+    _tell([str(ROOT / "devcluster" / "image"), APP_IMAGE, str(ROOT), "--file", dockerfile], view, seconds=900)
+    _tell([str(ROOT / "tools" / "operator-image")], view, seconds=900)
 
 
 def operator(target: Cluster, view: View) -> None:
@@ -99,13 +103,18 @@ def diagnosis(kubectl: Kubectl, release: str) -> str:
     return "\n".join(told)
 
 
-def _tell(argv: list[str], view: View) -> None:
-    """Run a command and tell what it says."""
+def _tell(argv: list[str], view: View, seconds: float) -> None:
+    """Run a command and tell what it says; end it when it takes too long."""
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
+        deadline = threading.Timer(seconds, process.terminate)
+        deadline.start()
         for line in process.stdout:
-            view.say(f"  {line.rstrip()}", 2)
+            view.say(f"  {line.rstrip()}", DIM)
+        deadline.cancel()
+    if process.returncode == -signal.SIGTERM:
+        raise SetupError(f"{argv[0]}: not done in {seconds:g} s")
     if process.returncode:
-        raise SetupError(f"{Path(argv[0]).name} ended with {process.returncode}")
+        raise SetupError(f"{argv[0]} ended with {process.returncode}")

@@ -203,7 +203,7 @@ class Story:
                 newest = seen.of(target=service, mode=Mode.NEW).last_answer()
                 return newest is not None and newest.version == version and newest.sent >= since
 
-            self._traffic(f"{service} answers new connections with {version}", answered, 20, epoch() - 5)
+            self._traffic(f"{service} answers new connections with {version}", answered, 30, epoch() - 5)
 
     def _nobody_meets(self, version: str) -> None:
         """Wait until nobody has met that version for two seconds, on connections kept since before neither."""

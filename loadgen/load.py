@@ -69,6 +69,10 @@ class Load:
         self._news = threading.Condition()
 
     def __enter__(self) -> Self:
+        """Start it for a block."""
+        return self.start()
+
+    def start(self) -> Self:
         """Start; return when the first request was answered, well or badly."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._complaints.open("wb") as complaints:
@@ -85,7 +89,7 @@ class Load:
         try:
             self.wait_for(lambda records: len(records) > 0, ENDS_WITHIN)
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
@@ -93,15 +97,26 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop; without an error in the block, insist on every record."""
-        self._end()
+        self.close()
         if kind is None:
             self._insist()
 
     def stop(self) -> Records:
         """Stop now and return every record; asking again is fine."""
-        self._end()
+        self.close()
         self._insist()
         return self.records()
+
+    def close(self) -> None:
+        """Stop, and ask for nothing."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
 
     @property
     def runs(self) -> bool:
@@ -161,16 +176,6 @@ class Load:
             self._records.append(record)
             self._counts[record.version, record.failed] += 1
             self._news.notify_all()
-
-    def _end(self) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-        try:
-            self._process.wait(ENDS_WITHIN)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join()
 
     def _insist(self) -> None:
         if self._promised != len(self._records):
