@@ -1,10 +1,10 @@
 """What must stand before the first release: cluster, images, operator, and the application as it runs today."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from demo.kubectl import Kubectl, KubectlError
@@ -109,12 +109,12 @@ def _tell(argv: list[str], view: View, seconds: float) -> None:
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
-        deadline = threading.Timer(seconds, process.terminate)
+        began, deadline = time.monotonic(), threading.Timer(seconds, process.terminate)
         deadline.start()
         for line in process.stdout:
             view.say(f"  {line.rstrip()}", DIM)
         deadline.cancel()
-    if process.returncode == -signal.SIGTERM:
+    if time.monotonic() - began >= seconds:
         raise SetupError(f"{argv[0]}: not done in {seconds:g} s")
     if process.returncode:
         raise SetupError(f"{argv[0]} ended with {process.returncode}")
