@@ -1,0 +1,77 @@
+"""How tests break what runs: one pod at a time, when they say so, from the outside."""
+
+import http.client
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+from tests.e2e import builders
+from tests.e2e.api import Json
+from tests.e2e.arena import Arena
+from tests.oracle import State
+
+UNREADY = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1,
+                              "failureThreshold": 1}}  # fmt: skip
+"""Of a container: who fails its health check is not ready either."""
+
+_CRASHABLE = (
+    'python3 app.py & app=$!; trap "kill $app" TERM; '
+    "while [ ! -e /tmp/crash ] && kill -0 $app; do sleep 0.2; done; test ! -e /tmp/crash || exit 3; wait $app"
+)
+
+
+def breakable(app: str = "backend", version: str = "1", **container: Any) -> Json:
+    """Return a template whose pods are well until `spoil` is done to them."""
+    env = {"FAIL_AFTER_SWITCH": "0"} | container.pop("env", {})
+    return builders.template(app, version, env=env, **container)
+
+
+def crashable(app: str = "backend", version: str = "1", **container: Any) -> Json:
+    """Return a template whose pods are well until `crash` is done to them."""
+    return builders.template(app, version, command=["sh", "-c", _CRASHABLE], **container)
+
+
+def spoil(pods: Iterable[Json]) -> None:
+    """Let breakable pods answer 500 from now on."""
+    for pod in pods:
+        status = ask(pod)
+        assert status == 500, f"pod {pod['metadata']['name']} is not breakable: HTTP {status}"
+
+
+def ask(pod: Json, path: str = "/") -> int:
+    """Ask a pod as a user does; the status of its answer."""
+    connection = http.client.HTTPConnection(pod["status"]["podIP"], 8080, timeout=10)
+    try:
+        connection.request("GET", path, headers={"x-load": "1", "Connection": "close"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def crash(arena: Arena, pods: Iterable[Json]) -> None:
+    """Let the container of crashable pods end by itself, with exit code 3."""
+    for pod in pods:
+        kubectl(arena, "exec", pod["metadata"]["name"], "--", "touch", "/tmp/crash")
+
+
+def kubectl(arena: Arena, *arguments: str) -> str:
+    """Do what a person does at a terminal, in the arena's namespace."""
+    answer = subprocess.run(
+        ["kubectl", "--namespace", arena.namespace, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr}"
+    return answer.stdout
+
+
+def ready(state: State, revision: str) -> list[Json]:
+    """Return the Ready pods of a component revision."""
+    return [pod for pod in state.pods(revision) if is_ready(pod)]
+
+
+def is_ready(pod: Json) -> bool:
+    """Tell whether a pod is Ready."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
