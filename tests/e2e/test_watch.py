@@ -80,7 +80,7 @@ def test_after_its_watch_a_failing_health_check_alone_changes_nothing(arena):
 
 
 @pytest.mark.parametrize("proven", [False, True], ids=["in the watch", "in retention"])
-def test_slices_that_lose_our_label_look_dead_to_the_watch_and_alive_to_the_read(arena, proven):
+def test_slices_that_lose_our_label_for_a_moment_are_no_death(arena, proven):
     first(arena, "1")
     state = go_live(arena, "2") if proven else switch_to(arena, "2")
     slices = [s for s in state.all("EndpointSlice") if label(s, "kubernetes.io/service-name") == "backend"]
@@ -89,7 +89,6 @@ def test_slices_that_lose_our_label_look_dead_to_the_watch_and_alive_to_the_read
     for found in slices:
         arena.api.patch("EndpointSlice", found["metadata"]["name"], {"metadata": {"labels": {RELEASE: None}}})
     arena.never(lambda s: s.live() != "2", "version 2 is left", 10)
-    assert "a direct read shows 1 ready endpoint" in arena.operator.tail(2000)
     assert len(arena.switches()) == 2, "the first release and this one"
 
 
