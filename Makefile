@@ -43,7 +43,7 @@ test: venv ## everything that CI runs (STAGES="check unit apiserver devcluster e
 	tools/test $(STAGES)
 
 demo: venv ## a whole day of releases on a real cluster, under load
-	NAME=demo python -m demo
+	python -m demo
 
 bench: venv ## speed as ratios to a bare PATCH, size, counts of requests
 	python -m bench

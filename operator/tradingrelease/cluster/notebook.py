@@ -16,6 +16,8 @@ class Notebook:
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
     dry_run_at: dict[str, datetime] = field(default_factory=dict)
     reported_at: float = 0.0
+    differs_since: float = 0.0
+    """Monotonic time since which the stored status differs from what there is to say; 0: it does not."""
     woken_at: float = 0.0
     """Monotonic time of the event that led to this look, for ready-to-switch."""
     ordered_at: float = 0.0

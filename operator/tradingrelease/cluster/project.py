@@ -206,6 +206,7 @@ def _container(raw: Json) -> Container:
         died=died.get("reason", ""),
         exit_code=int(died.get("exitCode", 0)),
         died_at=moment(finished) if finished else None,
+        last_words=died.get("message", ""),
     )
 
 

@@ -18,6 +18,12 @@ Json = dict[str, Any]
 
 TALK: Final = 3.0
 """Seconds between two writes that change only the words of a status."""
+SETTLE: Final = 0.2
+"""Seconds that a status waits for the events that come with the one that changed it. What is remembered never waits.
+
+Pods, their Deployment and their EndpointSlices change in one burst: one write says it all, and none is under way when
+the event arrives for which a switch waits.
+"""
 
 
 class Reporter:
@@ -53,10 +59,10 @@ class Reporter:
         wanted = {key: value for key, value in wanted.items() if value is not None}
         stored = dict(release.status)
         if _plain(wanted) == _plain(stored):
+            notebook.differs_since = 0.0
             return None
-        waited = monotonic() - notebook.reported_at
-        if not _material(wanted, stored) and waited < TALK:
-            return TALK - waited
+        if decision.memory is None and (wait := _wait(wanted, stored, notebook)) > 0:
+            return wait
         # The whole status is replaced, guarded by the version that was looked at: one writer, never an older word.
         ops: list[Json] = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": str(world.version)},
@@ -65,6 +71,7 @@ class Reporter:
         raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
         self._cache.store(RELEASES, raw)
         notebook.reported_at = monotonic()
+        notebook.differs_since = 0.0
         return None
 
     async def _say(self, world: World, note: Note, now: datetime) -> None:
@@ -128,6 +135,14 @@ class Reporter:
         except NotFound:
             return
         self._cache.store(COMMANDS, raw)
+
+
+def _wait(wanted: Json, stored: Json, notebook: Notebook) -> float:
+    """Return for how long a status that only describes may still wait to be written."""
+    now = monotonic()
+    notebook.differs_since = notebook.differs_since or now
+    settling = notebook.differs_since + SETTLE - now
+    return settling if _material(wanted, stored) else max(settling, notebook.reported_at + TALK - now)
 
 
 def _plain(status: Json) -> Json:

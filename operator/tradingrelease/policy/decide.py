@@ -13,7 +13,11 @@ from tradingrelease.policy import names
 from tradingrelease.policy.absorb import absorb
 from tradingrelease.policy.model import Decision, Deployment, Rest, Retire, Unmark, World
 from tradingrelease.policy.rules import switching
-from tradingrelease.policy.rules.adoption import services_are_adopted, services_are_marked
+from tradingrelease.policy.rules.adoption import (
+    services_are_adopted,
+    services_are_marked,
+    what_serves_is_marked,
+)
 from tradingrelease.policy.rules.candidate import (
     candidate_is_deployed,
     candidate_may_fail,
@@ -51,6 +55,7 @@ from tradingrelease.policy.rules.switching import a_switch_is_one_act
 Rule = Callable[[World, datetime], Decision | None]
 
 URGENT: Final[tuple[Rule, ...]] = (
+    what_serves_is_marked,  # else its records and endpoints are not seen
     a_switch_is_one_act,  # from its first Service to its last
     traffic_has_a_home,  # what is live exists
     live_is_healthy,  # else back to blue, if blue stands
@@ -94,10 +99,27 @@ CHORES: Final[tuple[Rule, ...]] = (
 """Done while everything else waits."""
 
 
+_MOST_MEMORIES: Final = 32
+"""Orders may be answered one after the other; nothing else follows from memory more than a few times."""
+
+
 def decide(world: World, now: datetime) -> Decision:
     """Return what to do next for a release, and why."""
     if not world.uid or world.deleting:
         return _gone(world, now)
+    remembered: Decision | None = None
+    for _ in range(_MOST_MEMORIES):
+        decision = _next(world, now)
+        if decision.memory is None:
+            return remembered or decision
+        # What follows from memory alone is remembered with it, in one write; no step is taken before that is stored.
+        notes = (*remembered.notes, *decision.notes) if remembered else decision.notes
+        remembered = replace(decision, notes=notes)
+        world = replace(world, memory=decision.memory)
+    raise AssertionError(f"memory never settles: {remembered}")
+
+
+def _next(world: World, now: datetime) -> Decision:
     memory, notes = absorb(world, now)
     if memory != world.memory:
         # What has happened is stored before anything is built on it.

@@ -288,6 +288,8 @@ class Container:
     """Reason of the last termination: Error, OOMKilled, ..."""
     exit_code: int
     died_at: datetime | None
+    last_words: str = ""
+    """What it left behind when it died: its termination message, or the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)

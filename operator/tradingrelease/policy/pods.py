@@ -7,6 +7,9 @@ from typing import Final
 from tradingrelease.policy import names
 from tradingrelease.policy.model import Container, Deployment, Pod, Stack, World
 
+LONGEST_WORDS: Final = 300
+"""The end of what a container said is what it died of."""
+
 _FATAL_WAITS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 # Waiting reasons of the kubelet that an outside change can cure: a registry that returns, a ConfigMap that is made.
 _CURABLE_WAITS: Final = frozenset(
@@ -68,6 +71,8 @@ def _crash_reason(container: Container) -> str:
 def crash(container: Container) -> str:
     """Say how a container died."""
     how = f"{container.died or 'died'}, exit code {container.exit_code}"
+    if words := " ".join(container.last_words.split()):
+        how = f"{how}: {words[-LONGEST_WORDS:]}"
     return f"restarted {container.restarts} times, last: {how}"
 
 

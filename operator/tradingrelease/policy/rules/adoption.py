@@ -45,6 +45,22 @@ def services_are_marked(world: World, _: datetime) -> Decision | None:
     return None
 
 
+def what_serves_is_marked(world: World, _: datetime) -> Decision | None:
+    """Keep our mark on the Services of live and candidate, also while the spec is refused.
+
+    A Service without it (recreated, or its label taken off) hides its endpoints and the record of its last switch: a
+    switch of it would look like somebody else's.
+    """
+    memory = world.memory
+    stacks = [s for s in (memory.live and memory.live.stack, memory.candidate and memory.candidate.stack) if s]
+    for name in dict.fromkeys(name for stack in stacks for name in stack.services):
+        service = world.services.get(name)
+        if service and service.marked_by is None:
+            text = f"Service {name} lost its mark as steered by this release"
+            return Decision(Mark(name, service.version), "what_serves_is_marked", "Marking", text)
+    return None
+
+
 def services_are_adopted(world: World, now: datetime) -> Decision | None:
     """Bring every listed Service that lacks our key under it: by a clone of what it serves, or by `none`."""
     spec = world.wanted

@@ -480,10 +480,11 @@ def _deadline(world: World, candidate: Candidate, now: datetime) -> timedelta:
         return _LOOK
     ends = [candidate.started_at + c.progress_deadline - now for c in spec.components]
     stuck = [
-        max(t.since + spec.fail_fast.stuck_for - now, timedelta(0))
+        t.since + spec.fail_fast.stuck_for - now
         for c in spec.components
         if (d := world.deployment(c.name, c.revision))
         for t in troubles(world, d, spec.fail_fast.restart_limit, candidate.started_at)
     ]
-    soonest = min([*ends, *stuck, _LOOK])
-    return max(soonest, timedelta(0)) + timedelta(milliseconds=100)
+    # What is over and did not end the attempt (zero replicas, a component that live shares) is waited for no more.
+    soonest = min([span for span in [*ends, *stuck] if span >= timedelta(0)] + [_LOOK])
+    return soonest + timedelta(milliseconds=100)

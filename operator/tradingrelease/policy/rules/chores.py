@@ -126,7 +126,8 @@ def standby_is_claimed(world: World, _: datetime) -> Decision | None:
     if acts.unfinished(world):
         return None
     stacks = [memory.candidate.stack] if memory.candidate else []
-    stacks += [r.stack for r in memory.retained]
+    # What is pushed out once live is proven is due to go: a claim anew would only make its retirement write a fence.
+    stacks += [r.stack for r in memory.retained[: memory.settings.retain_revisions]]
     for stack in stacks:
         for member in stack.members:
             deployment = world.deployment(member.name, member.revision)

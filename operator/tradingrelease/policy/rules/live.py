@@ -206,8 +206,8 @@ def failing(world: World, live: Live, now: datetime) -> Failure | None:
         for name in member.services:
             began = world.since.get(signals.dead(name))
             if began and now - began >= watch.dead_after:
-                lasting = (now - began).total_seconds()
-                text = f"Service {name} has had no ready endpoint for {lasting:.0f} s"
+                lasting = watch.dead_after.total_seconds()
+                text = f"Service {name} has had no ready endpoint for {lasting:g} s"
                 return Failure("NoEndpoint", text, dead=name)
     if live.proven_at is not None:
         return None
@@ -230,9 +230,8 @@ def _member_failing(world: World, live: Live, member: Member, deployment: Deploy
     for pod in world.pods_of(deployment):
         streak = world.streaks.get((where, pod.uid))
         if streak and streak.failed >= health.failure_threshold:
-            text = (
-                f"component {member.name}, pod {pod.name}: health failed {streak.failed} times in a row: {streak.last}"
-            )
+            times = f"{health.failure_threshold} times in a row"
+            text = f"component {member.name}, pod {pod.name}: health failed {times}: {streak.last}"
             return Failure("HealthFailed", text)
     return None
 
