@@ -7,7 +7,7 @@ from collections.abc import Callable
 import urllib3
 
 from tests.e2e.api import Access, Api, ApiError
-from tests.oracle import Recorded, State, states
+from tests.oracle import Recorded, State, ordered, states
 
 KINDS = (
     "TradingRelease", "ReleaseCommand", "Service", "Deployment", "Pod", "EndpointSlice", "ControllerRevision", "Event",
@@ -59,6 +59,14 @@ class Recorder:
         with self._news:
             return self._now.copy()
 
+    def state_at(self, version: int) -> State:
+        """Return the state after the last change up to a version."""
+        state = State()
+        for event in ordered(self.history()):
+            if event.version <= version:
+                state.take(event)
+        return state
+
     def ever(self, holds: Callable[[State], object]) -> bool:
         """Tell whether something held in any recorded state."""
         return any(holds(state) for state in states(self.history()))
@@ -89,9 +97,9 @@ class Recorder:
             try:
                 version = self._follow(kind, version or self._begin(kind))
             except ApiError as error:
-                if error.status in {403, 404}:  # the namespace is gone
-                    return
-                if error.status != 429 and error.status < 500:
+                if error.status in {403, 404}:  # there is no such kind now; whoever uninstalls may install again
+                    version = ""
+                elif error.status != 429 and error.status < 500:
                     self._fail(f"{kind}: {error}")
                     return
                 self._stopped.wait(0.2)
