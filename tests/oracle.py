@@ -271,7 +271,7 @@ class S1(Rule):
     name = "S1"
 
     def __init__(self):
-        self._switched: set[tuple[str, str]] = set()
+        self._switched: set[tuple[str, str, str]] = set()
 
     def look(self, before, after, event):
         if event.kind not in {"Service", "Deployment"}:
@@ -280,9 +280,10 @@ class S1(Rule):
             name, uid = service["metadata"]["name"], service["metadata"].get("uid", "")
             selector = service["spec"].get("selector") or {}
             revision = selector.get(REVISION)
-            if revision not in {None, NOTHING}:
-                self._switched.add((name, uid))
-            if (name, uid) not in self._switched:
+            moved = event.kind == "Service" and event.name == name and before.selected(name) != revision
+            if moved and revision not in {None, NOTHING}:
+                self._switched.add((release, name, uid))
+            if (release, name, uid) not in self._switched:
                 continue
             if not selector or revision is None:
                 yield f"Service {name} lost its revision key: its selector is {selector}"

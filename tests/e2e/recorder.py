@@ -24,6 +24,7 @@ class Recorder:
         self._news = threading.Condition()
         self._heard: list[Recorded] = []
         self._now = State()
+        self._told: dict[tuple[str, str], int] = {}
         self._trouble = ""
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._keep, args=(kind,), daemon=True) for kind in KINDS]
@@ -46,6 +47,16 @@ class Recorder:
         """The newest version that was told of."""
         with self._news:
             return self._now.version
+
+    def hear(self, wanted: list[dict], seconds: float) -> bool:
+        """Wait until the watches have told of objects as they were answered, or of something later."""
+
+        def told() -> bool:
+            places = (((b["kind"], b["metadata"]["name"]), int(b["metadata"]["resourceVersion"])) for b in wanted)
+            return all(self._told.get(place, 0) >= version for place, version in places)
+
+        with self._news:
+            return self._news.wait_for(told, seconds)
 
     def history(self) -> list[Recorded]:
         """Return everything recorded so far."""
@@ -138,4 +149,5 @@ class Recorder:
         with self._news:
             self._heard.append(event)
             self._now.take(event)
+            self._told[kind, event.name] = version
             self._news.notify_all()
