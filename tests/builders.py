@@ -211,7 +211,7 @@ class ReleaseBuilder:
     """A situation, told by the role of each version in it."""
 
     components: tuple[str, ...] = ("backend",)
-    memory: Memory = Memory()
+    memory: Memory = field(default_factory=Memory)
     asked: Json | None = None
     deployments: dict[str, Deployment] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
@@ -259,7 +259,9 @@ class ReleaseBuilder:
         asked = a_spec(version, self.components)
         return replace(held, memory=replace(held.memory, candidate=candidate), asked=asked, verified=verified)
 
-    def failed(self, version: str, reason: str = "CrashLoop", minutes_ago: float = 1, **fields: Any) -> "ReleaseBuilder":
+    def failed(
+        self, version: str, reason: str = "CrashLoop", minutes_ago: float = 1, **fields: Any
+    ) -> "ReleaseBuilder":
         """Let a version have failed some minutes ago."""
         held = self._with(version, **fields)
         latch = Latched(a_stack(version, self.components), reason, "it crashed", NOW - timedelta(minutes=minutes_ago))

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.builders import KEY, NOW, UID, a_service
 from tradingrelease.cluster.probe import Verdict, _changed, counted
-from tradingrelease.policy import acts, manifests, model, names, probes
+from tradingrelease.policy import acts, model, names, probes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.memory import from_status, to_status
@@ -40,6 +39,8 @@ from tradingrelease.policy.reasons import Action, Cause, Condition
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
+from tests.builders import KEY, NOW, UID, a_service
+
 Json = dict[str, Any]
 
 MOST_STEPS = 200
@@ -47,7 +48,7 @@ SOON = 0.1
 ADDRESS_AFTER = timedelta(seconds=1)
 
 
-class Conflict(Exception):
+class Conflict(Exception):  # noqa: N818 - named as the operator names it
     """The precondition of a write does not hold: somebody wrote first, or it is gone."""
 
 
@@ -133,6 +134,8 @@ class Simulator:
         self.look_at: datetime | None = None
         self.seen: World | None = None
         self.woken = False
+        self.touched = True
+        """Something may have changed since the last look, other than a verdict."""
         self.down = False
         self.dies_when: Callable[[Simulator], bool] | None = None
         """Asked after every write, of a step or of the status: True kills the operator right there, once."""
@@ -234,25 +237,32 @@ class Simulator:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def run(self, **span: float) -> "Simulator":
-        """Let time pass: run(minutes=5)."""
+        """Let time pass, as in `sim.run(minutes=5)`."""
         end = self.now + timedelta(**span)
+        self.touched = True
         self._turn()
         while (at := self._next()) is not None and at <= end:
-            self.now = at
-            self._turn()
+            self._move_to(at)
         self.now = end
         return self
 
     def run_until(self, happened: Callable[["Simulator"], bool], **within: float) -> "Simulator":
         """Let time pass until something has happened."""
         end = self.now + timedelta(**within)
+        self.touched = True
         self._turn()
         while not happened(self):
             at = self._next()
-            assert at is not None and at <= end, "\n".join(["it did not happen:", *self.lines[-30:]])
-            self.now = at
-            self._turn()
+            happens = at is not None and at <= end
+            assert happens, "\n".join(["it did not happen:", *self.lines[-30:]])
+            self._move_to(at)
         return self
+
+    def _move_to(self, at: datetime) -> None:
+        points = [p for life in self.lives.values() for p in self._turning_points(life)]
+        self.touched = any(self.now < point <= at for point in points)
+        self.now = at
+        self._turn()
 
     def _turn(self) -> None:
         for _ in range(MOST_STEPS):
@@ -262,13 +272,14 @@ class Simulator:
                 return
             self.woken, self.look_at = False, None
             self._operate()
+            self.touched = True
         raise AssertionError("\n".join(["the operator does not let time pass:", *self.lines[-20:]]))
 
     def _wants_a_look(self) -> bool:
         if self.down or not (self.generation or self.seen):
             return False
         due = self.look_at is not None and self.look_at <= self.now
-        return due or self.woken or self.observe() != self.seen
+        return due or self.woken or (self.touched and self.observe() != self.seen)
 
     def _next(self) -> datetime | None:
         moments = [at for life in self.lives.values() for at in self._turning_points(life)]
@@ -534,7 +545,7 @@ class Simulator:
                 self.orders[uid] = replace(order, phase="Pending")
         self._tell_of_status(found)
 
-    def perform(self, step: model.Step) -> float | None:  # noqa: C901, PLR0912 - one line a step
+    def perform(self, step: model.Step) -> float | None:  # noqa: C901, PLR0912, PLR0915 - one line a step
         """Perform one step with its preconditions, as cluster/act.py does. Raises Conflict."""
         match step:
             case model.Rest():
@@ -646,7 +657,7 @@ class Simulator:
         if step.delete:
             del self.deployments[target.name]
         else:
-            self._put_deployment(target, replicas=0)
+            self._put_deployment(target, replicas=0, served=target.served or step.served)
         return None
 
     def _create_deployment(self, step: model.CreateDeployment) -> float | None:
@@ -824,7 +835,9 @@ class Watchdog:
         selecting = [
             s.name
             for s in sim.services.values()
-            if not s.preview_of and s.selected == deployment.revision and names.matches(s.selector, deployment.pod_labels)
+            if not s.preview_of
+            and s.selected == deployment.revision
+            and names.matches(s.selector, deployment.pod_labels)
         ]
         self._must(sim, not selecting, f"S1: {name} goes, and {selecting} select it")
         self._must(sim, name not in _held(world), f"S3: {name} goes before its time")
