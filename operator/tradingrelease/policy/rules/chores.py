@@ -368,6 +368,7 @@ def next_chore(world: World, now: datetime) -> timedelta | None:
     memory = world.memory
     due: list[timedelta] = [r.until - now for r in memory.retained]
     due += list(_going_due(world, now))
+    due += [order.answered_at + ORDERS_KEPT - now for order in world.orders if order.answered_at]
     if memory.live and memory.live.proven_at is None:
         spec = world.spec_of(memory.live.stack.revision)
         due.append(memory.live.watch_since + (spec.watch.for_ if spec else timedelta(minutes=15)) - now)
