@@ -25,6 +25,7 @@ def logger_on(stream):
     handler = AsideHandler(stream)
     handler.setFormatter(JsonFormatter())
     logger = logging.getLogger("tests.logs")
+    logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.handlers[:] = []
     logger.addHandler(handler)
