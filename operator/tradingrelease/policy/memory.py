@@ -71,9 +71,9 @@ def to_status(memory: Memory) -> Json:
         "orders": [{"uid": a.uid, "phase": a.phase, "reason": a.reason, "message": a.message} for a in memory.answers],
         "settings": {
             "replicas": dict(memory.settings.replicas),
-            "retainFor": f"{memory.settings.retain_for.total_seconds():g}s",
+            "retainFor": _span(memory.settings.retain_for),
             "retainRevisions": memory.settings.retain_revisions,
-            "keepFailedFor": f"{memory.settings.keep_failed_for.total_seconds():g}s",
+            "keepFailedFor": _span(memory.settings.keep_failed_for),
             "onDelete": memory.settings.on_delete,
         },
     }
@@ -126,6 +126,11 @@ def from_status(status: Mapping[str, Any]) -> Memory:
         ),
         act=int(status.get("act", 0)),
     )
+
+
+def _span(span: timedelta) -> str:
+    # Exact to the millisecond: a span that reads back as another would be remembered anew for ever.
+    return f"{span.total_seconds():.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _seconds(text: str | None, default: timedelta) -> timedelta:

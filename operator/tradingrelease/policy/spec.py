@@ -168,11 +168,18 @@ def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
     try:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
-        return Rejected("InvalidSpec", "; ".join(_advice(item) for item in error.errors(include_url=False)[:3]))
+        return Rejected("InvalidSpec", "; ".join(_advice(item) for item in _causes(error)[:3]))
     for problem in (_duplicates(spec), _too_long(spec, release_name), _expressions(spec)):
         if problem:
             return problem
     return spec
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """Return the errors without those that only follow from another one further in ("at least 1 item")."""
+    found = error.errors(include_url=False)
+    deeper = {tuple(item["loc"][:depth]) for item in found for depth in range(len(item["loc"]))}
+    return [item for item in found if tuple(item["loc"]) not in deeper]
 
 
 def _advice(item: Any) -> str:  # noqa: ANN401 - pydantic's error dict

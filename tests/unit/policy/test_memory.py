@@ -1,0 +1,76 @@
+"""Memory goes into status and comes back whole."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tradingrelease.policy.memory import from_status, moment, stamp, to_status
+from tradingrelease.policy.model import (
+    Answer,
+    Candidate,
+    HistoryEntry,
+    Latched,
+    Live,
+    Member,
+    Memory,
+    Paused,
+    Retained,
+    Settings,
+    Stack,
+)
+from tradingrelease.policy.reasons import Outcome
+
+words = st.text("abcdefghijk0123456789.-é", min_size=1, max_size=8)
+sentences = st.text(max_size=30)
+instants = st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1)).map(  # noqa: DTZ001 - made aware below
+    lambda at: at.replace(tzinfo=UTC, microsecond=at.microsecond // 1000 * 1000)
+)
+spans = st.integers(0, 10**7).map(lambda n: timedelta(milliseconds=100 * n))
+members = st.builds(Member, words, words, st.lists(words, max_size=3).map(tuple))
+stacks = st.builds(Stack, words, words, st.lists(members, max_size=3).map(tuple))
+memories = st.builds(
+    Memory,
+    live=st.none() | st.builds(Live, stacks, instants, instants, st.none() | instants, st.integers(0, 10**9)),
+    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants),
+    retained=st.lists(st.builds(Retained, stacks, instants), max_size=3).map(tuple),
+    latched=st.lists(st.builds(Latched, stacks, words, sentences, instants), max_size=3).map(tuple),
+    history=st.lists(
+        st.builds(
+            HistoryEntry, words, words, st.sampled_from(Outcome), st.none() | instants, st.none() | instants,
+            st.none() | instants, sentences, words,
+        ),
+        max_size=3,
+    ).map(tuple),
+    paused=st.none() | st.builds(Paused, instants, sentences, words),
+    answers=st.lists(st.builds(Answer, words, st.sampled_from(["Done", "Refused"]), words, sentences), max_size=3).map(tuple),
+    settings=st.builds(
+        Settings,
+        st.dictionaries(words, st.integers(0, 100), max_size=3),
+        spans,
+        st.integers(1, 10),
+        spans,
+        st.sampled_from(["Keep", "Remove"]),
+    ),
+    act=st.integers(0, 10**9),
+)  # fmt: skip
+
+
+@given(memories)
+def test_what_is_remembered_reads_back_the_same(memory):
+    assert memory == from_status(to_status(memory))
+
+
+@given(memories)
+def test_what_the_api_server_drops_is_not_missed(memory):
+    """It stores no nulls."""
+    kept = {key: value for key, value in to_status(memory).items() if value is not None}
+    assert memory == from_status(kept)
+
+
+def test_an_empty_status_is_an_empty_memory():
+    assert Memory() == from_status({})
+
+
+@given(instants)
+def test_a_stamp_is_read_back_to_the_millisecond(at):
+    assert at == moment(stamp(at))
