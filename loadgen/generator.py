@@ -50,10 +50,10 @@ class Stream:
     sent: set[asyncio.Task[None]] = field(default_factory=set)
     count: int = 0
 
-    async def run(self, first: float, interval: float, stop: asyncio.Event) -> None:
+    async def run(self, first: float, interval: float, end: float, stop: asyncio.Event) -> None:
         """Send from `first` on, every `interval`; held up, catch up and leave none out."""
         due = first
-        while not await _wait(stop, due - time.monotonic()):
+        while due < end and not await _wait(stop, due - time.monotonic()):
             task = asyncio.create_task(self._one(due))
             self.sent.add(task)
             task.add_done_callback(self.sent.discard)
@@ -104,10 +104,11 @@ async def generate(plan: Plan, write: Write, stop: asyncio.Event) -> None:
             client = Client(site, KEPT_CONNECTIONS if mode is Mode.KEEPALIVE else 0, plan.lifetime)
             streams.append(Stream(name, mode, client, plan.timeout, clock, write))
     interval, start = len(streams) / plan.rate, time.monotonic()
-    if plan.seconds is not None:
-        asyncio.get_running_loop().call_later(plan.seconds, stop.set)
+    end = float("inf") if plan.seconds is None else start + plan.seconds
     phases = [start + interval * number / len(streams) for number in range(len(streams))]
-    await asyncio.gather(*(stream.run(first, interval, stop) for stream, first in zip(streams, phases, strict=True)))
+    await asyncio.gather(
+        *(stream.run(first, interval, end, stop) for stream, first in zip(streams, phases, strict=True))
+    )
     await asyncio.gather(*(stream.finish() for stream in streams))
     write(json.dumps({"end": sum(stream.count for stream in streams)}))
 

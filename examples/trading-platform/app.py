@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 LARGEST_BODY = 1 << 20
+LAST_ANSWERS = 2.0  # seconds: whoever connected at the last moment still gets an answer
 NAMED_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics"})
 
 
@@ -178,9 +179,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *fields = head.split("\r\n")
         method, path, _ = line.split(" ", 2)
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (f.partition(":") for f in fields if f)
-        }
+        headers = {name.strip().lower(): value.strip() for name, _, value in (f.partition(":") for f in fields if f)}
         length = int(headers.get("content-length", "0"))
         if length > LARGEST_BODY:
             return None
@@ -196,6 +195,7 @@ class Server:
 
     platform: Platform
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
+    unanswered: set[asyncio.Task[None]] = field(default_factory=set)  # new connections, before their first answer
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, drain, end."""
@@ -210,18 +210,25 @@ class Server:
         # New connections are still accepted: somewhere a kube-proxy may not have heard of our end yet.
         await asyncio.sleep(settings.drain)
         server.close()
+        if self.unanswered:
+            await asyncio.wait(self.unanswered, timeout=LAST_ANSWERS)
         for writer in list(self.connections):
             writer.close()
         self._log(f"ended after {sum(self.platform.answered.values())} answers")
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
+        if task := asyncio.current_task():
+            self.unanswered.add(task)
+            task.add_done_callback(self.unanswered.discard)
         with contextlib.suppress(OSError):
             while request := await read_request(reader):
                 answer = self.platform.answer(request)
                 close = self.platform.hangs_up_after(request, answer)
                 writer.write(answer.encode(close=close, head_only=request.method == "HEAD"))
                 await writer.drain()
+                if task:
+                    self.unanswered.discard(task)
                 if close:
                     break
         self.connections.discard(writer)
@@ -241,9 +248,7 @@ def listen(port: int) -> socket.socket:
 def crash(settings: Settings) -> None:
     """End as a broken build does: at once, with its last words on stderr."""
     who = f"{settings.component} {settings.version}"
-    print(
-        f"{who}: fatal: order book schema 7 is newer than this build understands", file=sys.stderr, flush=True
-    )
+    print(f"{who}: fatal: order book schema 7 is newer than this build understands", file=sys.stderr, flush=True)
     os._exit(1)
 
 

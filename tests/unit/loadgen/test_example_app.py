@@ -3,8 +3,6 @@
 import http.client
 import json
 
-import pytest
-
 from loadgen import Load, Target
 from loadgen.record import Mode
 
@@ -60,7 +58,7 @@ def test_it_turns_bad_only_after_the_first_user(start, tmp_path):
         bad = load.wait_for(lambda records: next(iter(records.failed()), None), 10)
     first = load.records().first_answer()
     assert first.status == 200
-    assert bad.sent - first.sent == pytest.approx(0.5, abs=0.2)
+    assert bad.done - first.sent >= 0.5
 
 
 def test_it_crashes_with_its_last_words(start):
@@ -71,14 +69,14 @@ def test_it_crashes_with_its_last_words(start):
 
 def test_it_drains_without_losing_a_request(start, tmp_path):
     """Until its drain is over it answers everybody, and no client stays on a kept connection."""
-    pod = start(DRAIN=0.6)
+    pod = start(DRAIN=2)
     with Load([Target("backend", pod.url)], tmp_path / "load.jsonl", rate=200) as load:
         load.wait_for(lambda records: any(record.reused for record in records), 10)
         pod.process.terminate()
-        assert pod.process.stdout.readline().endswith("draining for 0.6 s\n")
+        assert pod.process.stdout.readline().endswith("draining for 2 s\n")
         told = load.wait_for(lambda records: records.last_answer(), 5)
-        load.wait_for(lambda records: len(records.between(told.sent + 0.3)) > 10, 5)
-        served = load.records().between(told.sent + 0.2, told.sent + 0.3)
+        load.wait_for(lambda records: len(records.between(told.sent + 1)) > 10, 5)
+        served = load.records().between(told.sent + 0.5, told.sent + 1)
     assert not served.failed().all
     assert not any(record.reused for record in served.of(mode=Mode.KEEPALIVE))
     assert pod.process.wait(5) == 0

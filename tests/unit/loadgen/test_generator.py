@@ -34,10 +34,10 @@ async def kindly(guest: Guest) -> bool:
 def test_requests_are_evenly_spaced_over_targets_and_modes():
     lines = generated(kindly, rate=200, seconds=1, targets=("backend", "frontend"))
     records = Records.parse(lines)
-    assert records.rate() == pytest.approx(200, rel=0.02)
+    assert records.rate() == pytest.approx(200, rel=1e-3)
     for target in records.targets():
         for mode in Mode:
-            assert len(records.of(target=target, mode=mode)) == pytest.approx(50, abs=2)
+            assert len(records.of(target=target, mode=mode)) == 50
 
 
 def test_the_closing_line_counts_the_records():
@@ -56,13 +56,13 @@ def test_a_server_that_stalls_delays_no_request_and_hides_no_latency():
         return await guest.answer()
 
     records = Records.parse(generated(stalls_at_first, rate=100, seconds=1))
-    assert len(records) == pytest.approx(100, abs=2)
+    assert len(records) == 100
     assert not records.failed().all
     due = sorted(record.due for record in records)
     assert all(later - earlier == pytest.approx(0.01, abs=1e-4) for earlier, later in itertools.pairwise(due))
     waited = [record.latency_ms for record in records if record.due < due[0] + 0.4]
     assert min(waited) > 90
-    assert records.lag_ms(0.5) < 50
+    assert records.lag_ms(0.5) < 250
 
 
 def test_a_request_without_an_answer_in_time_is_recorded_as_such():
@@ -72,19 +72,20 @@ def test_a_request_without_an_answer_in_time_is_recorded_as_such():
 
     records = Records.parse(generated(never, rate=20, seconds=0.3, timeout=0.2))
     assert records.by_outcome() == {"timeout: no answer in 0.2 s": len(records)}
-    assert all(200 <= record.latency_ms < 1200 for record in records)
+    assert all(record.latency_ms >= 200 for record in records)
 
 
 def test_kept_connections_are_kept_and_new_ones_are_not():
     records = Records.parse(generated(kindly, rate=200, seconds=0.5))
     assert not any(record.reused for record in records.of(mode=Mode.NEW))
-    assert sum(not record.reused for record in records.of(mode=Mode.KEEPALIVE)) <= 10
+    kept = records.of(mode=Mode.KEEPALIVE)
+    assert sum(record.reused for record in kept) > len(kept) / 2
 
 
 def test_a_failing_server_is_asked_as_often_as_a_good_one():
     records = Records.parse(generated(lambda guest: guest.answer(503, close=True), rate=100, seconds=0.5))
     assert records.by_outcome() == {"503": len(records)}
-    assert len(records) == pytest.approx(50, abs=2)
+    assert len(records) == 50
 
 
 def test_stop_ends_it_after_the_answers_that_are_still_due():
