@@ -127,6 +127,21 @@ def _changed(before: Streak, after: Streak, health: Health) -> bool:
     return now_passes or now_fails or lost or first_word
 
 
+class _Reached:
+    """Learns whether a connection came about: a timeout does not tell by itself."""
+
+    def __init__(self) -> None:
+        self.yes = False
+
+    def trace(self) -> aiohttp.TraceConfig:
+        config = aiohttp.TraceConfig()
+        config.on_connection_create_end.append(self._connected)
+        return config
+
+    async def _connected(self, *_: Any) -> None:  # noqa: ANN401 - aiohttp's signature
+        self.yes = True
+
+
 async def probe(target: Target, insecure: ssl.SSLContext) -> Verdict:
     """Ask one pod once."""
     if why := forbidden(target.ip, target.host_ip):
@@ -136,10 +151,12 @@ async def probe(target: Target, insecure: ssl.SSLContext) -> Verdict:
     url = f"{get.scheme.lower()}://{host}:{target.port}{get.path}"
     connector = aiohttp.TCPConnector(force_close=True, ssl=insecure)
     timeout = aiohttp.ClientTimeout(total=seconds)
+    reached = _Reached()
     try:
         async with (
             aiohttp.ClientSession(
                 connector=connector, timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[reached.trace()],
                 auto_decompress=False, max_line_size=8190, max_field_size=8190,
             ) as session,
             session.get(
@@ -154,9 +171,9 @@ async def probe(target: Target, insecure: ssl.SSLContext) -> Verdict:
     except aiohttp.ClientConnectorError as error:
         refused = isinstance(error.os_error, ConnectionRefusedError)
         return Verdict(passed=False, said="connection refused" if refused else "no connection", reached=refused)
-    except TimeoutError as error:
-        connected = not isinstance(error, aiohttp.ConnectionTimeoutError)
-        return Verdict(passed=False, said=f"no answer within {seconds:g} s", reached=connected)
+    except TimeoutError:
+        what = "no answer" if reached.yes else "no connection"
+        return Verdict(passed=False, said=f"{what} within {seconds:g} s", reached=reached.yes)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Verdict(passed=False, said=f"no HTTP answer ({type(error).__name__})")
 
