@@ -62,6 +62,7 @@ class Reconciler:
             if outcome.wait is not None:
                 log.info("look again", extra={"release": str(key), "because": outcome.said})
                 return outcome.wait
+            await self._reporter.say(world, decision.notes, now)
         return SOON
 
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:

@@ -39,11 +39,15 @@ class Reporter:
         Returns in how many seconds a status that is only worded differently falls due. Raises Conflict where the
         release changed meanwhile: it is then decided anew.
         """
-        for note in decision.notes:
-            await self._say(world, note, now)
+        await self.say(world, decision.notes, now)
         due = await self._status(world, decision, notebook, now)
         await self._answer(world, now)
         return due
+
+    async def say(self, world: World, notes: tuple[Note, ...], now: datetime) -> None:
+        """Write the Events of a decision, once it is carried out."""
+        for note in notes:
+            await self._say(world, note, now)
 
     async def _status(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         release = self._cache.release(world.key)

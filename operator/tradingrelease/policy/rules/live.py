@@ -21,6 +21,7 @@ from tradingrelease.policy.model import (
     Retained,
     Service,
     Stack,
+    Switch,
     World,
     scope,
 )
@@ -126,7 +127,7 @@ def _put_back(world: World, live: Live, member: Member, service: Service, now: d
         f"{service.uid}/{service.version}",
         warning=True,
     )
-    return replace(decision, notes=(note,)) if not isinstance(decision.step, Rest) else decision
+    return replace(decision, notes=(note,)) if isinstance(decision.step, Switch) else decision
 
 
 def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
