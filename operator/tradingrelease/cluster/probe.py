@@ -41,6 +41,8 @@ def forbidden(ip: str, host_ip: str) -> str:
         address = ipaddress.ip_address(ip)
     except ValueError:
         return f"{ip!r} is no address"
+    # Python before 3.13 does not see that ::ffff:127.0.0.1 is loopback.
+    address = getattr(address, "ipv4_mapped", None) or address
     if ip == host_ip:
         return "it is the node's own address"
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:

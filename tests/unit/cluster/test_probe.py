@@ -1,54 +1,96 @@
-"""What counts against a pod: a late or wrong answer does, a node that does not answer at all does not."""
-
-import asyncio
-import socket
-import ssl
-from datetime import timedelta
+"""How an answer is judged, what is counted, and which addresses are never asked."""
 
 import pytest
-from tradingrelease.cluster import probe
-from tradingrelease.policy.model import Target
-from tradingrelease.policy.spec import Health
+from tradingrelease.cluster.probe import BODY_LIMIT, Verdict, counted, forbidden, judge
+from tradingrelease.policy.model import Streak, Target
+
+from tests.builders import a_component, a_health, a_spec, parsed
 
 
-@pytest.fixture(autouse=True)
-def _loopback_may_be_asked(monkeypatch):
-    monkeypatch.setattr(probe, "forbidden", lambda *_: "")
+def target(expect=None):
+    """Return a target whose component revision was first deployed as version 2.0.0."""
+    health = a_health(expect=expect) if expect else a_health()
+    component = parsed(a_spec(components=(a_component(health=health),))).components[0]
+    return Target("scope", "uid", "pod", "10.0.0.1", "192.168.0.1", 8080, component.health, "2.0.0")
 
 
-def ask(port):
-    health = Health.model_validate({"httpGet": {"path": "/healthz", "port": port}, "timeout": timedelta(seconds=0.3)})
-    target = Target("here", "uid", "pod", "127.0.0.1", "10.0.0.1", port, health, "1")
-    return asyncio.run(probe.probe(target, ssl.create_default_context()))
+@pytest.mark.parametrize(
+    ("status", "passes"), [(200, True), (204, True), (302, True), (399, True), (400, False), (503, False), (199, False)]
+)
+def test_without_an_expression_the_status_decides(status, passes):
+    assert judge(target(), status, b"") == Verdict(passes, f"HTTP {status}")
 
 
-def test_a_pod_that_accepts_and_does_not_answer_has_failed():
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        verdict = ask(silent.getsockname()[1])
+@pytest.mark.parametrize(
+    ("expect", "body", "passes"),
+    [
+        ("response.status == 200 && response.json.version == release.version", b'{"version": "2.0.0"}', True),
+        ("response.status == 200 && response.json.version == release.version", b'{"version": "1.0.0"}', False),
+        ("response.body == 'ok'", b"ok", True),
+        ("response.json == null", b"not json", True),
+    ],
+)
+def test_an_expression_sees_the_answer_and_the_version(expect, body, passes):
+    assert judge(target(expect), 200, body).passed is passes
+
+
+@pytest.mark.parametrize(
+    "expect", ["response.json.version == 'x'", "response.json.a.b.c", "response.nothing == 1", "1 / 0 == 1"]
+)
+def test_an_expression_that_cannot_be_evaluated_fails_and_raises_nothing(expect):
+    verdict = judge(target(expect), 200, b"[]")
     assert not verdict.passed
-    assert verdict.reached
-    assert verdict.said == "no answer within 0.3 s"
+    assert verdict.said.startswith("HTTP 200, expect ")
 
 
-def test_an_address_that_does_not_even_accept_says_nothing_about_the_code():
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        address = full.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:  # a full backlog drops connections without a word, as a lost node does
-            each.setblocking(False)
-            each.connect_ex(address)
-        verdict = ask(address[1])
-        for each in waiting:
-            each.close()
-    assert not verdict.passed
-    assert not verdict.reached
-    assert verdict.said == "no connection within 0.3 s"
+def test_an_expression_that_gives_no_truth_fails():
+    assert judge(target("response.status"), 200, b"").said == "HTTP 200, expect gives int, not true or false"
 
 
-def test_a_refused_connection_is_a_failure():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    verdict = ask(port)
-    assert not verdict.passed
-    assert verdict.reached
-    assert verdict.said == "connection refused"
+def test_what_the_body_says_stays_here():
+    assert "secret" not in judge(target("response.json.token == ''"), 500, b'{"token": "secret"}').said
+
+
+def test_a_body_without_end_fails():
+    assert not judge(target(), 200, b"x" * (BODY_LIMIT + 1)).passed
+
+
+@pytest.mark.parametrize(
+    ("ip", "why"),
+    [
+        ("10.0.0.7", ""),
+        ("fd12:3456::7", ""),
+        ("192.168.0.1", "it is the node's own address"),
+        ("127.0.0.1", "it is a loopback"),
+        ("::1", "it is a loopback"),
+        ("169.254.169.254", "it is a loopback, link-local"),
+        ("fe80::1", "it is a loopback, link-local"),
+        ("224.0.0.1", "it is a loopback, link-local, multicast"),
+        ("0.0.0.0", "it is a loopback, link-local, multicast or unspecified"),  # noqa: S104 - not bound to
+        ("fd00:ec2::254", "it is a metadata service"),
+        ("::ffff:127.0.0.1", "it is a loopback"),
+        ("::ffff:169.254.169.254", "it is a loopback"),
+        ("example.com", "'example.com' is no address"),
+        ("", "'' is no address"),
+    ],
+)
+def test_an_address_that_is_no_pods_is_not_asked(ip, why):
+    said = forbidden(ip, "192.168.0.1")
+    assert said.startswith(why)
+    assert bool(said) == bool(why)
+
+
+def test_passes_and_failures_count_in_a_row():
+    good, bad = Verdict(passed=True, said="HTTP 200"), Verdict(passed=False, said="HTTP 500")
+    streak = Streak()
+    seen = []
+    for verdict in (good, good, bad, bad, good):
+        streak = counted(streak, verdict)
+        seen.append((streak.passed, streak.failed))
+    assert seen == [(1, 0), (2, 0), (0, 1), (0, 2), (1, 0)]
+
+
+def test_the_silence_of_a_node_is_no_failure_of_the_code_but_ends_a_pass():
+    silence = Verdict(passed=False, said="no connection", reached=False)
+    assert counted(Streak(passed=3), silence) == Streak(unreachable=1, last="no connection")
+    assert counted(Streak(failed=1), silence) == Streak(failed=1, unreachable=1, last="no connection")

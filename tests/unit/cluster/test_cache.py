@@ -1,0 +1,116 @@
+"""An older word never undoes a newer one."""
+
+from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, SERVICES, SLICES
+from tradingrelease.cluster.cache import Cache
+from tradingrelease.policy import names
+from tradingrelease.policy.model import Key
+
+from tests.unit.cluster import raw
+
+SHOP = Key("production", "shop")
+
+
+def a_release(version=1, services=("backend",)):
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a"}]}}
+    spec = {"version": "1", "components": [{"name": "a", "services": list(services), "template": template}]}
+    return {"metadata": raw.metadata("shop", version), "spec": spec}
+
+
+def held(cache):
+    """Return the versions of the Services that are known."""
+    return {name: service.version for name, service in cache.services("production").items()}
+
+
+def test_a_newer_object_replaces_an_older_one():
+    cache = Cache()
+    cache.store(SERVICES, raw.service(version=9))
+    cache.store(SERVICES, raw.service(version=10))
+    assert held(cache) == {"backend": 10}
+
+
+def test_an_older_event_does_not_undo_the_answer_to_a_write():
+    cache = Cache()
+    cache.store(SERVICES, raw.service(version=10))
+    assert cache.store(SERVICES, raw.service(version=9)) == set()
+    assert held(cache) == {"backend": 10}
+
+
+def test_a_late_event_does_not_undo_a_deletion():
+    cache = Cache()
+    cache.store(SERVICES, raw.service(version=9))
+    cache.drop(SERVICES, raw.service(version=12))
+    cache.store(SERVICES, raw.service(version=11))
+    assert held(cache) == {}
+    cache.store(SERVICES, raw.service(version=13))
+    assert held(cache) == {"backend": 13}
+
+
+def test_a_deletion_that_is_older_than_what_is_known_is_of_a_predecessor():
+    cache = Cache()
+    cache.store(SERVICES, raw.service(version=12))
+    cache.drop(SERVICES, raw.service(version=11))
+    assert held(cache) == {"backend": 12}
+
+
+def test_a_list_takes_away_what_it_lacks_and_nothing_newer_than_itself():
+    cache = Cache()
+    cache.store(SERVICES, raw.service("gone", version=5))
+    cache.store(SERVICES, raw.service("fresh", version=21))
+    cache.replace(SERVICES, [raw.service("backend", version=7)], version=20)
+    assert held(cache) == {"backend": 7, "fresh": 21}
+
+
+def test_a_list_of_one_namespace_takes_nothing_from_another():
+    cache = Cache()
+    cache.store(SERVICES, raw.service("backend", version=5))
+    cache.replace(SERVICES, [], version=20, namespace="staging")
+    assert held(cache) == {"backend": 5}
+
+
+def test_an_object_concerns_the_release_on_its_label():
+    assert Cache().store(DEPLOYMENTS, raw.deployment()) == {SHOP}
+
+
+def test_an_object_that_changes_hands_concerns_both():
+    cache = Cache()
+    cache.store(DEPLOYMENTS, raw.deployment(version=1))
+    other = raw.deployment(version=2)
+    other["metadata"]["labels"][names.RELEASE] = "desk"
+    assert cache.store(DEPLOYMENTS, other) == {SHOP, Key("production", "desk")}
+
+
+def test_a_service_that_appears_concerns_a_release_that_waits_for_it():
+    cache = Cache()
+    cache.store(RELEASES, a_release())
+    unmarked = raw.service()
+    unmarked["metadata"]["labels"] = {}
+    assert cache.store(SERVICES, unmarked) == {SHOP}
+
+
+def test_pods_find_the_deployment_that_owns_them():
+    cache = Cache()
+    pod, rs = raw.pod(), raw.replicaset("backend-rs", "shop-backend-abc")
+    for body in (pod, rs):
+        body["metadata"]["labels"] = {names.RELEASE: "shop"}
+    cache.store(PODS, pod)
+    assert [p.deployment_uid for p in cache.pods(SHOP)] == [""]
+    cache.store(REPLICASETS, rs)
+    assert [p.deployment_uid for p in cache.pods(SHOP)] == ["uid-shop-backend-abc"]
+
+
+def test_several_slices_of_a_service_are_one():
+    cache = Cache()
+    cache.store(SLICES, raw.endpoint_slice(raw.endpoint("a")))
+    cache.store(SLICES, raw.endpoint_slice(raw.endpoint("b"), name="backend-x2"))
+    assert cache.endpoints(SHOP)["backend"].ready == {"http": frozenset({"uid-a", "uid-b"})}
+
+
+def test_what_a_release_left_behind_is_an_orphan_until_it_is_gone():
+    cache = Cache()
+    cache.store(RELEASES, a_release())
+    cache.store(DEPLOYMENTS, raw.deployment())
+    assert cache.orphans() == set()
+    cache.drop(RELEASES, a_release(2))
+    assert cache.orphans() == {SHOP}
+    cache.forget(DEPLOYMENTS, "production", "shop-backend-abc")
+    assert cache.orphans() == set()
