@@ -70,16 +70,11 @@ def test_the_smallest_release_gets_every_default(server, release):
 @pytest.mark.parametrize("block", ["failFast", "watch", "retain"])
 @pytest.mark.parametrize("written", [{}, None], ids=["empty", "null"])
 def test_an_empty_block_gets_its_defaults_too(server, release, changed, block, written):
-    assert (
-        DEFAULTS_OF_A_RELEASE[block]
-        == server.accepted(changed(release, {f"spec/{block}": written}))["spec"][block]
-    )
+    assert DEFAULTS_OF_A_RELEASE[block] == server.accepted(changed(release, {f"spec/{block}": written}))["spec"][block]
 
 
 def test_one_field_of_a_block_leaves_the_others_their_defaults(server, release, changed):
-    spec = server.accepted(changed(release, {"spec/watch": {"for": "1h"}, "spec/retain": {"revisions": 2}}))[
-        "spec"
-    ]
+    spec = server.accepted(changed(release, {"spec/watch": {"for": "1h"}, "spec/retain": {"revisions": 2}}))["spec"]
 
     assert spec["watch"] == {"for": "1h", "deadAfter": "10s"}
     assert spec["retain"] == {"for": "24h", "revisions": 2}
@@ -87,9 +82,7 @@ def test_one_field_of_a_block_leaves_the_others_their_defaults(server, release, 
 
 def test_health_has_defaults_but_is_not_one(server, release, changed):
     asked = {"httpGet": {"path": "/healthz", "port": "http"}}
-    health = server.accepted(changed(release, {"spec/components/0/health": asked}))["spec"]["components"][0][
-        "health"
-    ]
+    health = server.accepted(changed(release, {"spec/components/0/health": asked}))["spec"]["components"][0]["health"]
 
     assert health == {"httpGet": {"path": "/healthz", "port": "http", "scheme": "HTTP"}, **DEFAULTS_OF_HEALTH}
     assert "health" not in server.accepted(release)["spec"]["components"][0]
@@ -102,9 +95,7 @@ def test_replicas_have_no_default(server, release):
 @pytest.mark.parametrize("name", ["minimal.yaml", "full.yaml"])
 def test_an_example_is_accepted_and_loses_nothing(server, name):
     example = yaml.safe_load((EXAMPLES / name).read_text())
-    stored = server.read(
-        "create", "--dry-run=server", "--validate=strict", "-f", "-", manifest=_anywhere(example)
-    )
+    stored = server.read("create", "--dry-run=server", "--validate=strict", "-f", "-", manifest=_anywhere(example))
 
     assert _within(example["spec"], stored["spec"])
     for component, written in zip(stored["spec"]["components"], example["spec"]["components"], strict=True):
@@ -186,9 +177,7 @@ def test_a_template_is_stored_exactly_as_written(server, namespace, release, cha
         '{"spec": {"onDelete": "Remove"}}',
     )
 
-    stored = server.read("get", "tr", "trading-platform", "-n", namespace)["spec"]["components"][0][
-        "template"
-    ]
+    stored = server.read("get", "tr", "trading-platform", "-n", namespace)["spec"]["components"][0]["template"]
     assert canonical(stored) == canonical(AWKWARD_TEMPLATE)
 
 
@@ -197,9 +186,7 @@ def test_two_managers_apply_their_own_components(server, namespace, release, cha
     frontend = {
         "name": "frontend",
         "services": ["frontend"],
-        "template": {
-            "spec": {"containers": [{"name": "frontend", "image": "registry.example.com/frontend:1"}]}
-        },
+        "template": {"spec": {"containers": [{"name": "frontend", "image": "registry.example.com/frontend:1"}]}},
     }
     other_team = changed(release, {"spec/version": ..., "spec/components": [frontend]})
     apply = ["apply", "--server-side", "-n", namespace, "-f", "-"]
@@ -212,9 +199,7 @@ def test_two_managers_apply_their_own_components(server, namespace, release, cha
     server.kubectl(*apply, "--field-manager=backend-team", manifest=more)
     assert _components(server, namespace) == ["backend", "frontend"]
 
-    server.kubectl(
-        *apply, "--field-manager=frontend-team", manifest=changed(other_team, {"spec/components": []})
-    )
+    server.kubectl(*apply, "--field-manager=frontend-team", manifest=changed(other_team, {"spec/components": []}))
     assert _components(server, namespace) == ["backend"]
 
 

@@ -42,9 +42,7 @@ def rights(server, account):
 def test_the_operator_may_do_what_it_does_and_nothing_else(installed):
     everybody = rights(installed, "system:serviceaccount:default:nobody")
     own = {
-        resource: verbs
-        for resource, verbs in rights(installed, OPERATOR).items()
-        if verbs != everybody.get(resource)
+        resource: verbs for resource, verbs in rights(installed, OPERATOR).items() if verbs != everybody.get(resource)
     }
 
     assert own == {resource: set(verbs) for resource, verbs in GRANTED.items()}
@@ -73,10 +71,7 @@ def pod_of_the_operator():
 
 
 def test_its_pod_passes_the_restricted_pod_security_standard(installed, changed):
-    assert (
-        installed.accepted(pod_of_the_operator())["spec"]["containers"][0]["imagePullPolicy"]
-        == "IfNotPresent"
-    )
+    assert installed.accepted(pod_of_the_operator())["spec"]["containers"][0]["imagePullPolicy"] == "IfNotPresent"
 
     loose = changed(pod_of_the_operator(), {"spec/containers/0/securityContext/capabilities": ...})
     assert 'violates PodSecurity "restricted:latest": unrestricted capabilities' in installed.refusal(loose)

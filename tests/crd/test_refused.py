@@ -91,11 +91,7 @@ REFUSED_RELEASES = [
         "list each Service under one component only",
     ),
     (
-        {
-            "spec/components": [
-                {"name": f"c{place}", **ANOTHER, "services": [f"s{place}"]} for place in range(17)
-            ]
-        },
+        {"spec/components": [{"name": f"c{place}", **ANOTHER, "services": [f"s{place}"]} for place in range(17)]},
         "components: Too many: 17: must have at most 16 items",
     ),
     # the version
@@ -273,6 +269,4 @@ def test_a_label_and_an_answer_do_not_change_an_order(server, namespace, order):
     server.create(namespace, order)
     server.kubectl("label", "trc", "back", "-n", namespace, "team=sre")
     status = '{"status": {"phase": "Done", "reason": "RolledBack", "message": "back on 2.3.9", "at": "2030-01-01T00:00:00Z"}}'
-    server.kubectl(
-        "patch", "trc", "back", "-n", namespace, "--subresource=status", "--type=merge", "-p", status
-    )
+    server.kubectl("patch", "trc", "back", "-n", namespace, "--subresource=status", "--type=merge", "-p", status)

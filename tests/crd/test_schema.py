@@ -26,9 +26,7 @@ def fields_of_the_author(crd):
 
 
 def test_every_field_has_a_description_in_whole_sentences(crd):
-    poor = [
-        path for path, schema, _ in walk(schema_of(crd)) if not schema.get("description", "").endswith(".")
-    ]
+    poor = [path for path, schema, _ in walk(schema_of(crd)) if not schema.get("description", "").endswith(".")]
 
     assert poor == []
 
@@ -102,9 +100,7 @@ def test_a_pattern_never_stands_alone(crd):
 
 
 def test_every_rule_has_a_message(crd):
-    rules = [
-        rule for _, schema, _ in walk(schema_of(crd)) for rule in schema.get("x-kubernetes-validations", [])
-    ]
+    rules = [rule for _, schema, _ in walk(schema_of(crd)) for rule in schema.get("x-kubernetes-validations", [])]
 
     assert rules
     assert [rule for rule in rules if len(rule.get("message", "")) < 20] == []
@@ -112,17 +108,13 @@ def test_every_rule_has_a_message(crd):
 
 def test_the_template_declares_no_default_and_prunes_nothing(crd):
     inside = [
-        (path, schema)
-        for path, schema, _ in walk(schema_of(crd))
-        if path.split("[].")[-1].startswith("template")
+        (path, schema) for path, schema, _ in walk(schema_of(crd)) if path.split("[].")[-1].startswith("template")
     ]
 
     for path, schema in inside:
         assert "default" not in schema, path
         if schema.get("type") == "object":
-            assert schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema, (
-                path
-            )
+            assert schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema, path
 
 
 @pytest.mark.parametrize("word", ["hook", "freeze", "approv", "override", "onBehalfOf", "issuedBy"])

@@ -44,9 +44,7 @@ def cells(table):
     """Split the rows of kubectl's table where its columns begin."""
     header, *rows = table.splitlines()
     starts = [
-        place
-        for place, letter in enumerate(header)
-        if letter != " " and (place == 0 or header[place - 1] == " ")
+        place for place, letter in enumerate(header) if letter != " " and (place == 0 or header[place - 1] == " ")
     ]
     bounds = list(zip(starts, [*starts[1:], None], strict=True))
     return [[line[start:end].strip() for start, end in bounds] for line in (header, *rows)]
@@ -59,9 +57,7 @@ def test_a_whole_status_is_kept_as_written(server, namespace, release):
     assert server.read("get", "tr", "trading-platform", "-n", namespace)["status"] == STATUS
 
 
-def test_one_line_tells_what_is_live_what_comes_and_until_when_a_rollback_is_instant(
-    server, namespace, release
-):
+def test_one_line_tells_what_is_live_what_comes_and_until_when_a_rollback_is_instant(server, namespace, release):
     server.create(namespace, release)
     write_status(server, namespace, "tradingreleases", "trading-platform", STATUS)
 

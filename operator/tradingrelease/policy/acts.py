@@ -34,8 +34,8 @@ def steered(world: World) -> dict[str, Service]:
 
 
 def latest(world: World) -> Record | None:
-    """Return the record of the newest act that any of the release's Services carries."""
-    records = [s.record for s in steered(world).values() if s.record]
+    """Return the record of the newest act of this release that any of its Services carries."""
+    records = [s.record for s in steered(world).values() if s.record and s.record.release in {"", world.key.name}]
     return max(records, key=lambda r: r.act, default=None)
 
 
@@ -126,7 +126,7 @@ def _move(world: World, act: Record, rule: str) -> Decision | None:
 def point(world: World, service_name: str, record: Record, rule: str) -> Decision:
     """Return the write that makes a Service select `record.selected`: its claim first, where that is not in place."""
     service = world.services[service_name]
-    record = replace(record, before=service.selected or "")
+    record = replace(record, before=service.selected or "", release=world.key.name)
     switch = Switch(service.name, service.version, record.selected, record)
     because = f"Service {service.name}: {record.before or 'no revision'} -> {record.selected}: {record.because}"
     if record.selected == names.NOTHING:

@@ -169,6 +169,7 @@ def record_out(record: Record) -> Json:
         "reason": record.reason,
         "order": record.order,
         "latches": record.latches,
+        "release": record.release,
     }
 
 
@@ -187,6 +188,7 @@ def record_in(raw: Mapping[str, Any]) -> Record | None:
             reason=raw.get("reason", ""),
             order=raw.get("order", ""),
             latches=bool(raw.get("latches")),
+            release=raw.get("release", ""),
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -196,6 +196,8 @@ class Record:
     latches: bool = False
     """A rollback that latches what it leaves."""
     reason: str = ""
+    release: str = ""
+    """Name of the release whose act it was: a Service may come from another one, with records of its own count."""
 
 
 @dataclass(frozen=True, slots=True)
