@@ -57,13 +57,14 @@ def absorb(world: World, now: datetime) -> Absorbed:
 def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
     memory = replace(memory, act=act.act)
     if act.cause is Cause.PROMOTE:
-        return _promoted(memory, act, now)
+        return promoted(memory, act, now)
     if act.cause is Cause.ROLLBACK:
         return _rolled_back(memory, act, now)
     return _undone(memory, act, now)
 
 
-def _promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
+def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
+    """Return the memory after the candidate got the traffic: it is live, the former live retained if proven."""
     candidate, former = memory.candidate, memory.live
     if candidate is None:
         return memory, ()

@@ -86,6 +86,12 @@ def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Servi
         if backing.kind == "Ambiguous":
             return _refused(f"component {component.name}, Service {name}: {backing.message}", "AdoptionAmbiguous")
     for name, backing in backings.items():
+        if backing.kind == "Ours" and _unverified(world, component.name, backing.name):
+            service = world.services[name]
+            text = (
+                f"Service {name} lost its revision key and serves what is not verified: revision {names.NOTHING} again"
+            )
+            return Decision(Mark(name, service.version, gate=True), RULE, "Gating", text)
         if backing.kind == "Ours":
             because = f"Service {name} serves what is ours already"
             return acts.point(world, name, _record(world, backing.name, because, now), RULE)
@@ -110,6 +116,11 @@ def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Servi
             "AdoptionAmbiguous",
         )
     return _clone(world, spec, component, unsteered, foreign[0], now)
+
+
+def _unverified(world: World, component: str, revision: str) -> bool:
+    deployment = world.deployment(component, revision)
+    return deployment is not None and not (deployment.adopted_from or deployment.served or deployment.proven)
 
 
 def _clone(

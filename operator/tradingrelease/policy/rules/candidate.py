@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tradingrelease.policy import accept, acts, manifests, names
-from tradingrelease.policy.absorb import drop_candidate, latch_candidate, remember
+from tradingrelease.policy.absorb import drop_candidate, latch_candidate, promoted, remember
 from tradingrelease.policy.model import (
     Candidate,
     CreateDeployment,
@@ -468,7 +468,14 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
         act=0, cause=Cause.PROMOTE, to=candidate.stack.revision, origin=live.stack.revision if live else "",
         selected="", before="", at=now, because=because, reason="Switching",
     )  # fmt: skip
-    return acts.begin(world, record, rule, now)
+    return acts.begin(world, record, rule, now) or _there_already(world, record, rule, now)
+
+
+def _there_already(world: World, record: Record, rule: str, now: datetime) -> Decision:
+    """Take a candidate for live that every Service selects already, by somebody else's hand."""
+    number = max(world.memory.act, world.memory.live.act if world.memory.live else 0)
+    memory, notes = promoted(world.memory, replace(record, act=number, at=now), now)
+    return Decision(Rest(), rule, "Switched", record.because, memory=memory, notes=notes)
 
 
 _LOOK: Final = timedelta(seconds=10)
