@@ -7,7 +7,7 @@ waits longer by it, never shorter.
 from collections.abc import Iterator
 
 from tradingrelease.policy import names
-from tradingrelease.policy.acts import unfinished
+from tradingrelease.policy.acts import steered, unfinished
 from tradingrelease.policy.model import Member, Service, World
 
 
@@ -19,6 +19,11 @@ def dead(service: str) -> str:
 def read_back(act: int) -> str:
     """Name the signal "EndpointSlices show this act's pods and no other"."""
     return f"read-back:{act}"
+
+
+def idle(deployment: str) -> str:
+    """Name the signal "no Service of the release lists a pod of this Deployment any more"."""
+    return f"idle:{deployment}"
 
 
 ROLLBACK_ASKED = "rollback-asked"
@@ -45,6 +50,12 @@ def _signals(world: World) -> Iterator[str]:
                 yield dead(name)
     if unfinished(world) is None and not unread(world):
         yield read_back(live.act)
+    listed = {uid for name in steered(world) if (e := world.endpoints.get(name)) for uid in e.every}
+    selected = {service.selected for service in steered(world).values()}
+    for deployment in world.deployments.values():
+        pods = {pod.uid for pod in world.pods if pod.deployment_uid == deployment.uid}
+        if deployment.revision not in selected and not pods & listed:
+            yield idle(deployment.name)
     if world.wanted and any(r.stack.revision == world.wanted.revision for r in world.memory.retained):
         yield ROLLBACK_ASKED
 

@@ -68,7 +68,8 @@ def services_are_adopted(world: World, now: datetime) -> Decision | None:
         return None
     waiting: Decision | None = None
     for component in spec.components:
-        unsteered = [world.services[n] for n in component.services if world.services[n].selected is None]
+        listed = [world.services[name] for name in component.services]
+        unsteered = [s for s in listed if s.selected is None and not s.break_glass]
         decision = _adopt(world, spec, component, unsteered, now) if unsteered else None
         if decision is None:
             continue

@@ -298,7 +298,7 @@ def _selected(world: World, deployment: Deployment) -> bool:
 def _going(world: World, deployment: Deployment, role: Role, now: datetime) -> Retire | None:
     if role is Role.LEFTOVER:
         # It may have served until a moment ago: connections move within a second of the read-back.
-        if not _settled(world, now) and world.memory.live:
+        if not _settled(world, deployment, now) and world.memory.live:
             return None
         return Retire(deployment.name, deployment.uid, deployment.claims, delete=True)
     failed_at, served = _failed_at(world, deployment)
@@ -309,10 +309,10 @@ def _going(world: World, deployment: Deployment, role: Role, now: datetime) -> R
         and other.name != deployment.name
         and role_of(world, other) is Role.FAILED
     )
-    if newer and _settled(world, now):
+    if newer and _settled(world, deployment, now):
         return Retire(deployment.name, deployment.uid, deployment.claims, delete=True)
     if deployment.replicas > 0:
-        over = _settled(world, now) if served else now - failed_at >= world.memory.settings.keep_failed_for
+        over = _settled(world, deployment, now) if served else now - failed_at >= world.memory.settings.keep_failed_for
         zero = Retire(deployment.name, deployment.uid, deployment.claims, delete=False, served=served)
         return zero if over else None
     if now - failed_at >= world.memory.settings.keep_failed_for + world.memory.settings.retain_for:
@@ -320,10 +320,11 @@ def _going(world: World, deployment: Deployment, role: Role, now: datetime) -> R
     return None
 
 
-def _settled(world: World, now: datetime) -> bool:
-    live = world.memory.live
-    since = world.since.get(signals.read_back(live.act)) if live else None
-    return since is not None and now - since >= SETTLE
+def _settled(world: World, deployment: Deployment, now: datetime) -> bool:
+    # Counted per Deployment: releases that follow each other quickly must not keep every former live standing.
+    since, live = world.since.get(signals.idle(deployment.name)), world.memory.live
+    read_back = live is not None and signals.read_back(live.act) in world.since
+    return read_back and since is not None and now - since >= SETTLE
 
 
 def _failed_at(world: World, deployment: Deployment) -> tuple[datetime, bool]:
@@ -376,12 +377,12 @@ def next_chore(world: World, now: datetime) -> timedelta | None:
 
 
 def _going_due(world: World, now: datetime) -> Iterator[timedelta]:
-    live, settings = world.memory.live, world.memory.settings
+    settings = world.memory.settings
     for deployment in world.deployments.values():
         role = role_of(world, deployment)
         if deployment.deleting or role not in {Role.FAILED, Role.LEFTOVER}:
             continue
-        since = world.since.get(signals.read_back(live.act)) if live else None
+        since = world.since.get(signals.idle(deployment.name))
         if since and now - since < SETTLE:
             yield since + SETTLE - now
         if role is Role.FAILED:
