@@ -7,7 +7,7 @@ import pytest
 from tradingrelease.policy import acts, names, pods, sizes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
-from tradingrelease.policy.model import Claim, CreateDeployment, Rest, Retire, Scale, Switch
+from tradingrelease.policy.model import Claim, CreateDeployment, Mark, Rest, Retire, Scale, Switch
 from tradingrelease.policy.reasons import Action, Cause, Condition, Phase
 
 from tests.builders import (
@@ -294,3 +294,15 @@ def test_nothing_is_repaired_while_paused_or_behind_broken_glass():
     glass = replace(other, annotations=dict(other.annotations) | {names.BREAK_GLASS: "true"})
     broken = replace(world, services={"backend": glass})
     assert [type(decide(w, NOW).step) for w in (paused, broken)] == [Rest, Rest]
+
+
+def test_a_recreated_service_of_a_component_at_zero_selects_nothing_and_stops_no_release():
+    """Its claim rule forbids to select what has no pods; without our key a candidate would get traffic unverified."""
+    world = a_release().live().world()
+    zero = {n: replace(d, replicas=0, available=0, updated=0) for n, d in world.deployments.items()}
+    marks = {"labels": world.services["backend"].labels, "annotations": world.services["backend"].annotations}
+    recreated = replace(world, deployments=zero, pods=(), services={"backend": a_service(**marks)})
+    assert decide(recreated, NOW).step == Mark("backend", 10, gate=True)
+    gated = replace(recreated, services={"backend": a_service(selected=names.NOTHING)})
+    decision = decide(gated, NOW)
+    assert (type(decision.step), decision.stalled) == (Rest, False)

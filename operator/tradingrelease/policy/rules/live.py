@@ -13,6 +13,7 @@ from tradingrelease.policy.model import (
     Decision,
     Deployment,
     Live,
+    Mark,
     Member,
     Note,
     Record,
@@ -108,6 +109,13 @@ def selectors_are_ours(world: World, now: datetime) -> Decision | None:
             if service is None or service.selected == member.revision or service.break_glass:
                 continue
             if (mark := service.marked_by) and mark[0] != world.key.name:
+                continue
+            deployment = world.deployment(member.name, member.revision)
+            if deployment and deployment.replicas == 0 and service.selected in {None, names.NOTHING}:
+                # No selector may name what has no pods. Without our key it would give a candidate its traffic.
+                if service.selected is None:
+                    text = f"Service {name} had no revision key, and {deployment.name} has 0 replicas: it selects none"
+                    return Decision(Mark(name, service.version, gate=True), rule, "Gating", text)
                 continue
             return _put_back(world, live, member, service, now, rule)
     return None
