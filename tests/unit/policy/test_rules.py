@@ -306,3 +306,11 @@ def test_a_recreated_service_of_a_component_at_zero_selects_nothing_and_stops_no
     gated = replace(recreated, services={"backend": a_service(selected=names.NOTHING)})
     decision = decide(gated, NOW)
     assert (type(decision.step), decision.stalled) == (Rest, False)
+
+
+def test_what_is_dead_with_nothing_to_roll_back_to_is_not_looked_at_without_a_pause():
+    dead = {"dead:backend": NOW - timedelta(minutes=1)}
+    decision = decide(
+        a_release().live(proven=False, hours_ago=0.1).having(since=dead, pods=(), endpoints={}).world(), NOW
+    )
+    assert (decision.reason, decision.look_again) == ("NothingToRollBackTo", timedelta(seconds=5))

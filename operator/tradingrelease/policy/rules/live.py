@@ -251,7 +251,9 @@ def next_death(world: World, now: datetime) -> timedelta | None:
     spec = world.spec_of(live.stack.revision) if live else None
     after = (spec.watch if spec else Watch()).dead_after
     ages = [now - at for signal, at in world.since.items() if signal.startswith("dead:")]
-    return max(after - max(ages), timedelta(milliseconds=50)) if ages else None
+    # Who is dead for that long has been spoken of: to look again at once would be to look for ever.
+    yet = [after - age for age in ages if age < after]
+    return max(min(yet), timedelta(milliseconds=50)) if yet else None
 
 
 def _dead(world: World, live: Live, target: Retained, failure: Failure, now: datetime, rule: str) -> Decision | None:
