@@ -26,6 +26,7 @@ from tradingrelease.policy.model import (
     World,
 )
 from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.sizes import candidate_size
 
 HISTORY = 10
 LATCHES = 10
@@ -45,6 +46,8 @@ def absorb(world: World, now: datetime) -> Absorbed:
     elif memory.live is not None:
         memory = _adopt_added(world, memory)
     memory = _retention_follows_the_latest_switch(memory)
+    if memory.candidate and memory.candidate == world.memory.candidate:
+        memory = replace(memory, candidate=_idle_or_not(world, memory.candidate, now))
     answered = {order.uid for order in world.orders if order.phase in {"Done", "Refused"}}
     gone = {a.uid for a in memory.answers} - {order.uid for order in world.orders}
     kept = tuple(a for a in memory.answers if a.uid not in answered | gone)
@@ -267,6 +270,15 @@ def _adopt_added(world: World, memory: Memory) -> Memory:
     if tuple(members) == live.stack.members:
         return memory
     return replace(memory, live=replace(live, stack=replace(live.stack, members=tuple(members))))
+
+
+def _idle_or_not(world: World, candidate: Candidate, now: datetime) -> Candidate:
+    """Stop the deadline while a component wants no replicas; let it begin anew when all want some."""
+    found = ((m, world.deployment(m.name, m.revision)) for m in candidate.stack.members)
+    idle = any(d is not None and d.replicas == 0 and candidate_size(world, m) == 0 for m, d in found)
+    if idle is candidate.idle:
+        return candidate
+    return replace(candidate, idle=idle, counted_from=candidate.counted_from if idle else now)
 
 
 # --- small changes of memory, used by the rules too -----------------------------------------------------------------

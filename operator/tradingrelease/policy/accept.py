@@ -16,6 +16,8 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.sizes import wanted_replicas
 from tradingrelease.policy.spec import Component, Rejected, Spec
 
+OF_A_DRY_RUN: Final = frozenset({"InvalidTemplate", "DeploymentForbidden"})
+"""Reasons that the API server gives; they stand until it is asked again."""
 RETRY: Final = timedelta(seconds=10)
 """How soon a refused spec is looked at again without an event: a quota may be raised, a webhook may return."""
 
@@ -98,6 +100,8 @@ def _unlisted(world: World, spec: Spec, component: Component) -> Problem | None:
     mine = set(component.services) | set(component.allow_unlisted_services)
     live = world.memory.live
     serves = {s for m in live.stack.members if m.revision == component.revision for s in m.services} if live else set()
+    # What is live already gets no traffic too early: a Service that left the spec goes on selecting it.
+    is_live = live is not None and (m := live.stack.member(component.name)) and m.revision == component.revision
     for service in world.services.values():
         if service.name in mine | serves or service.preview_of or not names.matches(service.selector, labels):
             continue
@@ -107,6 +111,8 @@ def _unlisted(world: World, spec: Spec, component: Component) -> Problem | None:
                 f"Service {service.name} of component {listed} also selects the pods of component {component.name}: "
                 "give the two templates different labels"
             )
+        elif is_live:
+            continue
         else:
             text = (
                 f"component {component.name}: Service {service.name} is not listed, but its selector matches the "

@@ -64,6 +64,9 @@ def _accepted(world: World, decision: Decision) -> Verdict:
     live = world.memory.live
     if spec.revision in world.stored or (live and live.stack.revision == spec.revision):
         return _true("Valid", f"version {spec.version}, revision {spec.revision}")
+    said = world.conditions.get(Condition.ACCEPTED) or {}
+    if said.get("reason") in accept.OF_A_DRY_RUN and said.get("observedGeneration") == world.generation:
+        return _false(said["reason"], said["message"])  # until the API server says something else of this spec
     return Verdict("Unknown", "Validating", "the API server is asked whether it would take the Deployments")
 
 

@@ -111,7 +111,7 @@ def decide(world: World, now: datetime) -> Decision:
     for _ in range(_MOST_MEMORIES):
         decision = _next(world, now)
         if decision.memory is None:
-            return remembered or decision
+            return replace(remembered, refused=remembered.refused or decision.refused) if remembered else decision
         # What follows from memory alone is remembered with it, in one write; no step is taken before that is stored.
         notes = (*remembered.notes, *decision.notes) if remembered else decision.notes
         remembered = replace(decision, notes=notes)
@@ -139,7 +139,7 @@ def _next(world: World, now: datetime) -> Decision:
     )
     chore = _first(CHORES, world, now)
     if chore and not _waits(chore):
-        return replace(chore, look_again=timedelta(0))
+        return replace(chore, look_again=timedelta(0), refused=decision.refused)
     return replace(decision, look_again=_soonest(decision.look_again, next_chore(world, now), next_death(world, now)))
 
 

@@ -59,8 +59,7 @@ def to_status(memory: Memory) -> Json:
             "act": live.act,
         },
         "act": memory.act,
-        "candidate": candidate
-        and _stack_out(candidate.stack) | {"attempt": candidate.attempt, "startedAt": stamp(candidate.started_at)},
+        "candidate": candidate and _stack_out(candidate.stack) | _candidate_out(candidate),
         "retained": [_stack_out(r.stack) | {"until": stamp(r.until)} for r in memory.retained],
         "latched": [
             _stack_out(latch.stack) | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at)}
@@ -76,6 +75,15 @@ def to_status(memory: Memory) -> Json:
             "keepFailedFor": _span(memory.settings.keep_failed_for),
             "onDelete": memory.settings.on_delete,
         },
+    }
+
+
+def _candidate_out(candidate: Candidate) -> Json:
+    return {
+        "attempt": candidate.attempt,
+        "startedAt": stamp(candidate.started_at),
+        "idle": candidate.idle or None,
+        "countedFrom": candidate.counted_from and stamp(candidate.counted_from),
     }
 
 
@@ -105,7 +113,13 @@ def from_status(status: Mapping[str, Any]) -> Memory:
             act=int(live.get("act", 0)),
         ),
         candidate=candidate
-        and Candidate(_stack_in(candidate), int(candidate.get("attempt", 1)), moment(candidate["startedAt"])),
+        and Candidate(
+            _stack_in(candidate),
+            int(candidate.get("attempt", 1)),
+            moment(candidate["startedAt"]),
+            idle=bool(candidate.get("idle")),
+            counted_from=_maybe(candidate.get("countedFrom")),
+        ),
         retained=tuple(Retained(_stack_in(r), moment(r["until"])) for r in status.get("retained") or ()),
         latched=tuple(
             Latched(_stack_in(entry), entry.get("reason", ""), entry.get("message", ""), moment(entry["at"]))

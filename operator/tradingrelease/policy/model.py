@@ -78,6 +78,15 @@ class Candidate:
     stack: Stack
     attempt: int
     started_at: datetime
+    idle: bool = False
+    """A component of it wants no replicas: it waits, and no deadline runs."""
+    counted_from: datetime | None = None
+    """When the deadline began to run anew, after such a wait."""
+
+    @property
+    def deadline_from(self) -> datetime:
+        """The moment from which progressDeadline counts."""
+        return self.counted_from or self.started_at
 
 
 @dataclass(frozen=True, slots=True)

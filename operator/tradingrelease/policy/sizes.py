@@ -29,14 +29,14 @@ def grown(world: World, member: Member, deployment: Deployment, role: Role) -> i
     """Return the size that a Deployment is to be given, or None where it may stay as it is."""
     if role is Role.LIVE:
         return _live(world, member, deployment)
-    wanted = _candidate(world, member) if role is Role.CANDIDATE else live_size(world, member.name)
+    wanted = candidate_size(world, member) if role is Role.CANDIDATE else live_size(world, member.name)
     if wanted is None or wanted <= deployment.replicas:
         return None
     return wanted
 
 
-def _candidate(world: World, member: Member) -> int:
-    # The newest accepted number, not the one stored with the revision: scaling is not a release.
+def candidate_size(world: World, member: Member) -> int:
+    """Return a candidate's size by the newest accepted number, not the stored one: scaling is not a release."""
     return _size(world.memory.settings.replicas.get(member.name), live_size(world, member.name))
 
 

@@ -96,13 +96,33 @@ def test_a_blue_below_its_size_may_regain_it_while_live_serves():
     assert isinstance(decide(replace(world, pods=short), NOW + timedelta(seconds=30)).step, Switch)
 
 
+def _idle(*, replicas=0):
+    """Return a world with a candidate whose author wants no replicas, and whose Deployment has so many."""
+    world = a_release().live().candidate(replicas=replicas, available=replicas, updated=replicas).world()
+    settings = replace(world.memory.settings, replicas={"backend": replicas})
+    spec = parsed(a_spec("2.0.0", (a_component(version="2.0.0", replicas=replicas),)))
+    return replace(world, spec=spec, memory=replace(world.memory, settings=settings))
+
+
 def test_a_candidate_of_zero_replicas_waits():
-    world = a_release().live().candidate(replicas=0, available=0, updated=0).world()
-    wants_none = replace(
-        world, memory=replace(world.memory, settings=replace(world.memory.settings, replicas={"backend": 0}))
-    )
-    spec = parsed(a_spec("2.0.0", (a_component(version="2.0.0", replicas=0),)))
-    assert decide(replace(wants_none, spec=spec), NOW).reason == "ZeroReplicas"
+    memory = decide(_idle(), NOW).memory
+    assert memory.candidate.idle
+    waiting = replace(_idle(), memory=memory)
+    assert decide(waiting, NOW).reason == "ZeroReplicas"
+    much_later = decide(waiting, NOW + timedelta(days=3))
+    assert (much_later.reason, much_later.memory) == ("ZeroReplicas", None)
+
+
+def test_the_deadline_runs_anew_once_replicas_are_wanted():
+    sized = _idle(replicas=1)
+    idle = replace(sized.memory.candidate, idle=True)
+    later = NOW + timedelta(days=3)
+    memory = decide(replace(sized, memory=replace(sized.memory, candidate=idle)), later).memory
+    assert (memory.candidate.idle, memory.candidate.deadline_from) == (False, later)
+    assert memory.candidate.started_at == idle.started_at
+    counting = replace(sized, memory=memory)
+    assert decide(counting, later + timedelta(minutes=9)).memory is None
+    assert decide(counting, later + timedelta(minutes=11)).reason == "DeadlineExceeded"
 
 
 # --- a Retire never targets what a Service selects ------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from tradingrelease.policy.pods import troubles
 from tradingrelease.policy.probes import unprobeable
 from tradingrelease.policy.reasons import Cause, Outcome
 from tradingrelease.policy.rules.orders import roll_back
-from tradingrelease.policy.sizes import wanted_replicas
+from tradingrelease.policy.sizes import candidate_size, wanted_replicas
 from tradingrelease.policy.spec import Component, Spec
 
 # --- accept ----------------------------------------------------------------------------------------------------------
@@ -239,8 +239,7 @@ def _revive(world: World, candidate: Candidate, member: Member, deployment: Depl
             Retire(deployment.name, deployment.uid, deployment.claims, delete=True), rule, "Deploying", text
         )
     if deployment.replicas == 0:
-        wanted = world.memory.settings.replicas.get(member.name)
-        size = wanted if wanted is not None else max(_live_size(world, member.name), 1)
+        size = candidate_size(world, member)
         if size > 0:
             text = f"Deployment {deployment.name} is brought up again with {size} replicas"
             step = Scale(deployment.name, deployment.uid, deployment.version, size)
@@ -259,13 +258,6 @@ def _retained(world: World, member: Member) -> bool:
     return any(
         m.revision == member.revision and m.name == member.name for r in world.memory.retained for m in r.stack.members
     )
-
-
-def _live_size(world: World, component: str) -> int:
-    live = world.memory.live
-    member = live.stack.member(component) if live else None
-    deployment = world.deployment(member.name, member.revision) if member else None
-    return deployment.replicas if deployment else 0
 
 
 def _serves(world: World, member: Member) -> bool:
@@ -307,6 +299,7 @@ class Pending:
     message: str
     available: bool
     """Its replicas are all there; what lacks is evidence."""
+    component: str = ""
 
 
 def candidate_may_fail(world: World, now: datetime) -> Decision | None:
@@ -332,9 +325,9 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     now,
                     rule,
                 )
+        lacking = next((p for p in pending(world) if p.component == component.name), None)
         # To want no replicas is never a failure.
-        lacking = next((p for p in pending(world) if p.reason != "ZeroReplicas"), None)
-        if lacking and now - candidate.started_at > component.progress_deadline:
+        if lacking and not candidate.idle and now - candidate.deadline_from > component.progress_deadline:
             limit_text = _seconds(component.progress_deadline)
             text = f"component {component.name}: not verified within {limit_text}: {lacking.message}"
             return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
@@ -363,11 +356,15 @@ def pending(world: World) -> Iterator[Pending]:
     if candidate is None:
         return
     for member in candidate.stack.members:
-        yield from _not_available(world, member)
+        yield from _of(member, _not_available(world, member))
     for member in candidate.stack.members:
-        yield from _not_resolved(world, member)
+        yield from _of(member, _not_resolved(world, member))
     for member in candidate.stack.members:
-        yield from _not_healthy(world, candidate, member)
+        yield from _of(member, _not_healthy(world, candidate, member))
+
+
+def _of(member: Member, found: Iterator[Pending]) -> Iterator[Pending]:
+    return (replace(p, component=member.name) for p in found)
 
 
 def _not_available(world: World, member: Member) -> Iterator[Pending]:
@@ -485,7 +482,7 @@ def _deadline(world: World, candidate: Candidate, now: datetime) -> timedelta:
     spec = world.spec_of(candidate.stack.revision)
     if spec is None:
         return _LOOK
-    ends = [candidate.started_at + c.progress_deadline - now for c in spec.components]
+    ends = [candidate.deadline_from + c.progress_deadline - now for c in spec.components]
     stuck = [
         t.since + spec.fail_fast.stuck_for - now
         for c in spec.components
