@@ -176,7 +176,10 @@ class Arena:
         state = self.recorder.until(holds, seconds)
         waited = time.monotonic() - began
         assert state is not None, f"after {waited:.0f} s it is not so that {what}\n{self.summary()}"
-        return state
+        # Watches are not told in step: what was stored before that state, and was told after it, belongs to it.
+        self._hear([body | {"kind": "TradingRelease"} for body in self.api.list("TradingRelease")["items"]])
+        whole = self.recorder.state_at(state.version)
+        return whole if holds(whole) else state
 
     def never(self, holds: Callable[[State], object], what: str, seconds: float) -> None:
         """See for some time that something does not come about."""

@@ -170,10 +170,10 @@ def test_a_candidate_with_no_replicas_waits_and_fails_never(arena):
     names = ("backend", "frontend")
     parts = {n: component(n, "1") for n in names}
     first = arena.go_live("1", *parts.values())
-    new = [component(n, "2", replicas=r, progressDeadline="3s") for n, r in (("backend", 1), ("frontend", 0))]
+    new = [component(n, "2", replicas=r, progressDeadline="12s") for n, r in (("backend", 1), ("frontend", 0))]
     arena.apply(release("2", *new))
     arena.until(lambda s: s.condition("CandidateAvailable")["reason"] == "ZeroReplicas", "it waits")
-    arena.never(lambda s: s.latched(), "it is given up", 8)
+    arena.never(lambda s: s.latched(), "it is given up", 15)
     state = arena.now
     assert all(state.selected(n) == first.selected(n) for n in names)
     assert "frontend" in state.condition("CandidateAvailable")["message"]

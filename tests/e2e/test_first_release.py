@@ -34,8 +34,7 @@ def test_half_a_first_switch_that_is_aborted_returns_to_nothing(arena):
         arena.apply(release("1", *(component(n, "1") for n in names)))
         state = arena.until(lambda s: s.selected("backend") not in {None, "none"}, "half of it is switched", 90)
         order = arena.order("Abort", state.status()["candidate"]["revision"])
-        arena.until(lambda s: s.order(order).get("phase") == "Done", "it is aborted")
-    state = arena.now
+        state = arena.until(lambda s: s.order(order).get("phase") == "Done", "it is aborted")
     assert {state.selected(n) for n in names} == {"none"}
     assert state.latched() == ["1"]
     assert state.live() == ""
