@@ -73,6 +73,12 @@ class Reconciler:
             self._notebooks.pop(world.key, None)
             return _seconds(decision.look_again)
         try:
+            if notebook.writing is not None:
+                if decision.memory is None and not notebook.writing.done():
+                    return SOON
+                # What was looked at is older than what is stored by now.
+                await self._reporter.finish(notebook)
+                return 0.0
             due = await self._reporter.report(after, decision, notebook, now)
         except Conflict:
             return SOON

@@ -1,5 +1,6 @@
 """What this process has noticed about a release and does not store: lost at a restart, and safe to lose."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +19,10 @@ class Notebook:
     reported_at: float = 0.0
     differs_since: float = 0.0
     """Monotonic time since which the stored status differs from what there is to say; 0: it does not."""
+    differs_materially: bool = False
+    """It differs in more than the words of conditions."""
+    writing: asyncio.Task[None] | None = None
+    """The write of a status that only describes: looks and switches go on meanwhile."""
     woken_at: float = 0.0
     """Monotonic time of the event that led to this look, for ready-to-switch."""
     ordered_at: float = 0.0

@@ -1,5 +1,6 @@
 """After the fact: status, Events, answers to orders. Nothing here gates anything."""
 
+import asyncio
 import hashlib
 from datetime import datetime
 from typing import Any, Final
@@ -21,9 +22,10 @@ TALK: Final = 3.0
 SETTLE: Final = 0.2
 """Seconds that a status waits for the events that come with the one that changed it. What is remembered never waits.
 
-Pods, their Deployment and their EndpointSlices change in one burst: one write says it all, and none is under way when
-the event arrives for which a switch waits.
+Pods, their Deployment and their EndpointSlices change in one burst: one write says it all.
 """
+SOON: Final = 0.1
+"""Seconds until a look finds out what became of the write of a status."""
 
 
 class Reporter:
@@ -36,8 +38,9 @@ class Reporter:
     async def report(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         """Bring status, Events and orders up to a decision. `world` carries the memory as the decision leaves it.
 
-        Returns in how many seconds a status that is only worded differently falls due. Raises Conflict where the
-        release changed meanwhile: it is then decided anew.
+        What is remembered is stored when this returns. A status that only describes is written in a task of its own
+        (`finish` waits for it), so that no switch waits for words. Returns in how many seconds to look again because
+        of the status. Raises Conflict where the release changed meanwhile: it is then decided anew.
         """
         await self.say(world, decision.notes, now)
         due = await self._status(world, decision, notebook, now)
@@ -62,21 +65,36 @@ class Reporter:
         }
         wanted = {key: value for key, value in wanted.items() if value is not None}
         stored = dict(release.status)
-        if _plain(wanted) == _plain(stored):
-            notebook.differs_since = 0.0
+        plain = _plain(wanted)
+        if plain == _plain(stored):
+            notebook.differs_since, notebook.differs_materially = 0.0, False
             return None
-        if decision.memory is None and (wait := _wait(wanted, stored, notebook)) > 0:
+        if decision.memory is not None:
+            await self._write(world, plain, notebook)
+            return None
+        if (wait := _wait(wanted, stored, notebook)) > 0:
             return wait
+        notebook.writing = asyncio.create_task(self._write(world, plain, notebook))
+        notebook.writing.add_done_callback(_heard)
+        return SOON
+
+    async def _write(self, world: World, status: Json, notebook: Notebook) -> None:
         # The whole status is replaced, guarded by the version that was looked at: one writer, never an older word.
         ops: list[Json] = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": str(world.version)},
-            {"op": "add", "path": "/status", "value": _plain(wanted)},
+            {"op": "add", "path": "/status", "value": status},
         ]
         raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
         self._cache.store(RELEASES, raw)
         notebook.reported_at = monotonic()
-        notebook.differs_since = 0.0
-        return None
+        notebook.differs_since, notebook.differs_materially = 0.0, False
+
+    @staticmethod
+    async def finish(notebook: Notebook) -> None:
+        """Wait for the write of a status that only describes. Raises what it raised."""
+        task, notebook.writing = notebook.writing, None
+        if task is not None:
+            await task
 
     async def _say(self, world: World, note: Note, now: datetime) -> None:
         """Write an Event. Its name says what it is about, so it is said once, also across a restart."""
@@ -141,12 +159,20 @@ class Reporter:
         self._cache.store(COMMANDS, raw)
 
 
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take note of an error that nobody may come to ask for: the release may be gone."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _wait(wanted: Json, stored: Json, notebook: Notebook) -> float:
     """Return for how long a status that only describes may still wait to be written."""
-    now = monotonic()
-    notebook.differs_since = notebook.differs_since or now
+    now, material = monotonic(), _material(wanted, stored)
+    if not notebook.differs_since or (material and not notebook.differs_materially):
+        notebook.differs_since = now
+    notebook.differs_materially = material
     settling = notebook.differs_since + SETTLE - now
-    return settling if _material(wanted, stored) else max(settling, notebook.reported_at + TALK - now)
+    return settling if material else max(settling, notebook.reported_at + TALK - now)
 
 
 def _plain(status: Json) -> Json:
