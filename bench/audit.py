@@ -19,6 +19,8 @@ class Request:
     what: str
     """Resource, with its subresource."""
     dry_run: bool
+    everywhere: bool
+    """Of all namespaces: the LISTs by which the operator finds out every two minutes what a watch lost."""
 
     @property
     def writes(self) -> bool:
@@ -27,8 +29,8 @@ class Request:
 
     @property
     def reads(self) -> bool:
-        """Whether it reads: watches are not counted, they are opened once and not per release."""
-        return self.verb in {"get", "list"}
+        """Whether it reads for one release: neither a watch, opened once, nor a LIST of everything."""
+        return self.verb in {"get", "list"} and not self.everywhere
 
 
 class AuditLog:
@@ -63,7 +65,7 @@ def _counts(event: Json) -> bool:
 def _request(event: Json) -> Request:
     reference = event.get("objectRef") or {}
     what = "/".join(filter(None, [reference.get("resource", ""), reference.get("subresource", "")]))
-    return Request(event["verb"], what, "dryRun=All" in event["requestURI"])
+    return Request(event["verb"], what, "dryRun=All" in event["requestURI"], "namespace" not in reference)
 
 
 def tally(requests: list[Request]) -> dict[str, int]:

@@ -191,7 +191,8 @@ async def size(server: Server, operator: Operator, audit: AuditLog, say: Say, id
     writes_per_release: the most that any plain release stored (one component, one Service, two replicas that come up
     one after the other, a watch of 3 s), from the apply until nothing more follows; dry runs, adoption and retirement
     apart. A plain release retires nothing: no older stack is retained. retirement_writes: by how much a release that
-    pushes an older stack out stores more. reads_per_release: GET and LIST of a plain release.
+    pushes an older stack out stores more. reads_per_release: GET and LIST of a plain release,
+    without the LISTs of everything that come every two minutes whether there are releases or not.
     """
     counted = Counted([], [])
     shape = Size(replicas=2, watch="3s", min_ready=1)
