@@ -331,6 +331,12 @@ def test_a_recreated_service_of_a_component_at_zero_selects_nothing_and_stops_no
 def test_what_is_dead_with_nothing_to_roll_back_to_is_not_looked_at_without_a_pause():
     dead = {"dead:backend": NOW - timedelta(minutes=1)}
     decision = decide(
-        a_release().live(proven=False, hours_ago=0.1).having(since=dead, pods=(), endpoints={}).world(), NOW
+        a_release().live(proven=False, hours_ago=9).having(since=dead, pods=(), endpoints={}).world(), NOW
     )
     assert (decision.reason, decision.look_again) == ("NothingToRollBackTo", timedelta(seconds=5))
+
+
+def test_a_retention_that_waits_for_the_proof_of_live_is_not_looked_at_without_a_pause():
+    world = a_release().live("2.0.0", proven=False, hours_ago=30).retained("1.0.0").world()
+    dead = replace(world, since={"dead:backend": NOW}, endpoints={})
+    assert decide(dead, NOW).look_again == timedelta(seconds=10)

@@ -373,7 +373,9 @@ def next_chore(world: World, now: datetime) -> timedelta | None:
     if memory.live and memory.live.proven_at is None:
         spec = world.spec_of(memory.live.stack.revision)
         due.append(memory.live.watch_since + (spec.watch.for_ if spec else timedelta(minutes=15)) - now)
-    return max(min(due), timedelta(milliseconds=50)) if due else None
+    # What is due and yet not done waits for something else to change: to look again at once would be to look for ever.
+    yet = [span for span in due if span >= timedelta(0)]
+    return max(min(yet), timedelta(milliseconds=50)) if yet else None
 
 
 def _going_due(world: World, now: datetime) -> Iterator[timedelta]:
