@@ -65,7 +65,7 @@ def test_one_bad_pod_of_three_never_gets_traffic(arena):
 
 def test_a_crash_loop_is_given_up_fast_with_the_containers_words(arena):
     first = arena.go_live("1").selected("backend")
-    pods = template(version="2", env={"CRASH_AFTER": "0.5"})
+    pods = template(version="2", env={"STARTUP_DELAY": "60", "CRASH_AFTER": "0.5"})
     arena.apply(release("2", component(pods=pods), failFast={"restartLimit": 0}))
     state = arena.until(failed("2"), "it is given up", 30)
     assert state.condition("Stalled")["reason"] == "CrashLoop"
