@@ -245,8 +245,8 @@ class Service:
 
     @property
     def break_glass(self) -> bool:
-        """Somebody took the selector into their own hands."""
-        return self.annotations.get(names.BREAK_GLASS) == "true"
+        """Somebody took the selector into their own hands. A ticket's or a person's name will do as the value."""
+        return self.annotations.get(names.BREAK_GLASS, "false") != "false"
 
 
 @dataclass(frozen=True, slots=True)

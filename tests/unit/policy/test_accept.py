@@ -91,6 +91,13 @@ def test_a_service_that_may_do_so_is_allowed():
     assert found(a_service(), a_service("debug", selector={"app": "backend"}), spec=spec) is None
 
 
+def test_a_service_that_left_the_spec_may_go_on_selecting_what_is_live():
+    stranger = a_service("debug", selector={"app": "backend"})
+    live = a_release().live("1.0.0")
+    assert found(a_service(), stranger, release=live) is None
+    assert found(a_service(), stranger, release=live, spec=parsed(a_spec("2.0.0"))).reason == "UnlistedService"
+
+
 def test_our_own_previews_and_selectorless_services_are_no_strangers():
     service = a_service()
     assert found(service, a_preview(service, "abc"), a_service("external", selector={})) is None

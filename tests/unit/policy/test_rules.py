@@ -7,11 +7,13 @@ import pytest
 from tradingrelease.policy import acts, names, pods, sizes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
-from tradingrelease.policy.model import Claim, CreateDeployment, Mark, Rest, Retire, Scale, Switch
+from tradingrelease.policy.model import Backing, Claim, CreateDeployment, Mark, Rest, Retire, Scale, Switch
 from tradingrelease.policy.reasons import Action, Cause, Condition, Phase
 
 from tests.builders import (
+    KEY,
     NOW,
+    UID,
     a_component,
     a_container,
     a_deployment,
@@ -20,6 +22,7 @@ from tests.builders import (
     a_service,
     a_spec,
     a_stack,
+    a_template,
     an_order,
     parsed,
 )
@@ -307,13 +310,37 @@ def test_a_live_deployment_that_was_deleted_is_made_anew_with_its_claims():
     )
 
 
-def test_nothing_is_repaired_while_paused_or_behind_broken_glass():
+@pytest.mark.parametrize("why", ["true", "incident 17", ""])
+def test_nothing_is_repaired_while_paused_or_behind_broken_glass(why):
     world = a_release().live().world()
     other = a_service(selected="other")
     paused = replace(a_release().live().paused().world(), services={"backend": other})
-    glass = replace(other, annotations=dict(other.annotations) | {names.BREAK_GLASS: "true"})
+    glass = replace(other, annotations=dict(other.annotations) | {names.BREAK_GLASS: why})
     broken = replace(world, services={"backend": glass})
     assert [type(decide(w, NOW).step) for w in (paused, broken)] == [Rest, Rest]
+
+
+def test_glass_that_is_whole_again_hinders_no_repair():
+    other = a_service(selected="other", annotations={names.BREAK_GLASS: "false"})
+    world = replace(a_release().live().world(), services={"backend": other})
+    assert not isinstance(decide(world, NOW).step, Rest)
+
+
+def test_an_added_service_that_only_the_candidates_pods_satisfy_is_gated_until_then():
+    template = a_template("backend", "2.0.0")
+    template["metadata"]["labels"]["tier"] = "internal"
+    added = a_component("backend", template=template, services=["backend", "internal"])
+    release = a_release().live("1.0.0").asking(a_spec("2.0.0", (added,)))
+    world = release.world()
+    internal = a_service("internal", selector={"app": "backend", "tier": "internal"}, labels={names.RELEASE: KEY.name},
+                         annotations={names.RELEASE_UID: UID})  # fmt: skip
+    spec = world.wanted
+    world = replace(
+        world, services=dict(world.services) | {"internal": internal}, stored=dict(world.stored) | {spec.revision: spec},
+        backings={"internal": Backing("Nothing")},
+    )  # fmt: skip
+    step = decide(world, NOW).step
+    assert (type(step), step.service, step.gate) == (Mark, "internal", True)
 
 
 def test_a_recreated_service_of_a_component_at_zero_selects_nothing_and_stops_no_release():

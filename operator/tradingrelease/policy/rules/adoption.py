@@ -12,6 +12,7 @@ from tradingrelease.policy.model import (
     Deployment,
     Latched,
     Mark,
+    Member,
     Record,
     Rest,
     Scale,
@@ -98,18 +99,9 @@ def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Servi
             return acts.point(world, name, _record(world, backing.name, because, now), RULE)
     foreign = [b for b in backings.values() if b.kind == "Deployment"]
     if member:
-        if foreign:
-            text = (
-                f"component {component.name} is live as {member.revision}, but its Service serves Deployment "
-                f"{foreign[0].name}: list that Service under a component of its own"
-            )
-            return _refused(text, "AdoptionAmbiguous")
-        because = f"Service {unsteered[0].name} was added to component {component.name}"
-        return acts.point(world, unsteered[0].name, _record(world, member.revision, because, now), RULE)
+        return _added(world, component.name, member, unsteered[0], foreign, now)
     if not foreign:
-        service = unsteered[0]
-        text = f"Service {service.name} selects no pod yet: it selects revision {names.NOTHING} until one is verified"
-        return Decision(Mark(service.name, service.version, gate=True), RULE, "Gating", text)
+        return _gate(unsteered[0])
     if len({b.name for b in foreign}) > 1:
         both = " and ".join(sorted({b.name for b in foreign}))
         return _refused(
@@ -117,6 +109,28 @@ def _adopt(world: World, spec: Spec, component: Component, unsteered: list[Servi
             "AdoptionAmbiguous",
         )
     return _clone(world, spec, component, unsteered, foreign[0], now)
+
+
+def _added(
+    world: World, component: str, live: Member, service: Service, foreign: list[Backing], now: datetime
+) -> Decision:
+    """Take up a Service that was added to a live component."""
+    if foreign:
+        text = (
+            f"component {component} is live as {live.revision}, but its Service serves Deployment "
+            f"{foreign[0].name}: list that Service under a component of its own"
+        )
+        return _refused(text, "AdoptionAmbiguous")
+    deployment, own = world.deployment(component, live.revision), names.own_selector(service.selector)
+    if deployment and any(deployment.pod_labels.get(k) != v for k, v in own.items()):
+        return _gate(service)  # only the candidate's pods have the labels that it asks for
+    because = f"Service {service.name} was added to component {component}"
+    return acts.point(world, service.name, _record(world, live.revision, because, now), RULE)
+
+
+def _gate(service: Service) -> Decision:
+    text = f"Service {service.name} selects no pod yet: it selects revision {names.NOTHING} until one is verified"
+    return Decision(Mark(service.name, service.version, gate=True), RULE, "Gating", text)
 
 
 def _unverified(world: World, component: str, revision: str) -> bool:
