@@ -8,7 +8,7 @@ Objects are as the API server stores them. No invariant here reads the operator'
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 Json = dict[str, Any]
@@ -272,11 +272,18 @@ class S1(Rule):
 
     def __init__(self):
         self._switched: set[tuple[str, str, str]] = set()
+        self._removed: set[str] = set()
 
     def look(self, before, after, event):
+        if event.kind == "TradingRelease":
+            # onDelete=Remove: the Deployments go with the release, and Services stay as they are.
+            goes = event.change == "DELETED" and event.body["spec"].get("onDelete") == "Remove"
+            (self._removed.add if goes else self._removed.discard)(event.name)
         if event.kind not in {"Service", "Deployment"}:
             return
         for release, service in steered(after):
+            if release in self._removed:
+                continue
             name, uid = service["metadata"]["name"], service["metadata"].get("uid", "")
             selector = service["spec"].get("selector") or {}
             revision = selector.get(REVISION)
@@ -424,7 +431,8 @@ class S3(Rule):
         for kept in old.get("retained") or ():
             room = int((new.get("settings") or {}).get("retainRevisions", 1))
             full = len(new.get("retained") or ()) >= room
-            over = wrote is not None and datetime.fromisoformat(kept["until"]) <= wrote
+            # managedFields tell whole seconds
+            over = wrote is not None and datetime.fromisoformat(kept["until"]) < wrote + timedelta(seconds=1)
             shorter = (old.get("settings") or {}).get("retainFor") != (new.get("settings") or {}).get("retainFor")
             if kept["revision"] not in still and not full and not over and not shorter:
                 yield f"{event.name} forgot retained {kept['revision']} before {kept['until']}"

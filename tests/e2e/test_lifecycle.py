@@ -208,7 +208,7 @@ def deploying(arena, **spec):
 
 def verifying(arena, **spec):
     first(arena, "1", **spec)
-    never_well = {"httpGet": {"path": "/no-such-page", "port": "http"}, "interval": "1s"}
+    never_well = {"httpGet": {"path": "/no-such-page", "port": "http"}, "interval": "1s", "timeout": "1s"}
     arena.apply(release("2", part("2", health=never_well), **spec))
     arena.until(lambda s: s.status().get("phase") == "Verifying", "version 2 is verified", 60)
 

@@ -300,10 +300,11 @@ def test_replicas_in_the_spec_scale_live_without_a_release(arena):
 
 def test_live_that_is_scaled_to_zero_by_hand_is_no_failure(arena):
     first(arena, "1")
-    state = switch_to(arena, "2", part("2", replicas=1), watch=WATCH)
+    state = switch_to(arena, "2", part("2"), watch=WATCH)
     live = of_version(state, "2")["metadata"]["name"]
     kubectl(arena, "scale", f"deployment/{live}", "--replicas=0")
-    arena.never(lambda s: s.live() != "2" or s.latched(), "it is rolled back", 10)
+    arena.until(lambda s: not s.endpoints("backend"), "nothing serves, as somebody wishes")
+    arena.never(lambda s: s.live() != "2" or s.latched() or size(s, "2"), "it is rolled back or scaled up", 10)
 
 
 def test_a_pod_that_somebody_deletes_in_the_watch_is_no_failure(arena):
