@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tradingrelease.policy.model import Asked, Refusal
+from tradingrelease.policy.model import Asked, Memory, Refusal
 
 
 @dataclass(slots=True)
@@ -16,6 +16,8 @@ class Notebook:
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
     dry_run_at: dict[str, datetime] = field(default_factory=dict)
+    read: tuple[object, Memory] = (None, Memory())
+    """The status that was last read, and what it says: a status is never changed, only replaced."""
     reported_at: float = 0.0
     differs_since: float = 0.0
     """Monotonic time since which the stored status differs from what there is to say; 0: it does not."""

@@ -63,7 +63,7 @@ class Observer:
             version=release.version if release else 0,
             deleting=release.deleting if release else True,
             spec=release.spec if release else _NO_SPEC,
-            memory=from_status(status) if status else Memory(),
+            memory=_memory(status, notebook),
             conditions={c["type"]: c for c in status.get("conditions") or ()},
             observed_generation=int(status.get("observedGeneration", 0)),
             services=self._cache.services(key.namespace),
@@ -102,6 +102,14 @@ class Observer:
         deployments, _ = await self._api.find(DEPLOYMENTS, namespace, "")
         owner_of = dict(replicaset(raw) for raw in sets)
         return backing(world, service, pods, owner_of, deployments)
+
+
+def _memory(status: Json, notebook: Notebook) -> Memory:
+    if not status:
+        return Memory()
+    if notebook.read[0] is not status:
+        notebook.read = (status, from_status(status))
+    return notebook.read[1]
 
 
 def backing(

@@ -1,8 +1,10 @@
 """What serves now comes first: an act begun is finished, traffic has a home, failures of live roll back."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from tradingrelease.policy import acts, drift, manifests, names, signals
 from tradingrelease.policy.absorb import close
@@ -12,6 +14,7 @@ from tradingrelease.policy.model import (
     CreateDeployment,
     Decision,
     Deployment,
+    Key,
     Live,
     Mark,
     Member,
@@ -29,7 +32,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import crashed_since, not_standing, ready
 from tradingrelease.policy.probes import pod_targets
 from tradingrelease.policy.reasons import Cause, Outcome
-from tradingrelease.policy.spec import Watch
+from tradingrelease.policy.spec import Component, Watch
 
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC)
 ANSWER_HOLDS: Final = timedelta(seconds=5)
@@ -152,8 +155,8 @@ def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
             component = spec.component(member.name) if spec else None
             if deployment is None or component is None or component.revision != member.revision:
                 continue
-            written = manifests.pod_template(world.key, member.name, member.revision, component.template)
-            if where := drift.edited(written, deployment.template):
+            if where := _edited(_Templates.of(world, member, component, deployment)):
+                written = manifests.pod_template(world.key, member.name, member.revision, component.template)
                 text = f"Deployment {deployment.name} was edited ({where}): restored"
                 note = Note("EditRestored", text, f"{deployment.uid}/{deployment.version}", warning=True)
                 step = Restore(deployment.name, deployment.uid, deployment.version, written)
@@ -167,6 +170,31 @@ def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
                 step = Restore(deployment.name, deployment.uid, deployment.version, None, component.min_ready_seconds)
                 return Decision(step, rule, "SettingsOnly", text)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Templates:
+    """A template as written and as found. Two of them are equal where they hold the very same objects."""
+
+    key: Key
+    component: str
+    revision: str
+    identities: tuple[int, int]
+    """Unique for as long as this value lives, since it holds on to the objects."""
+    written: Mapping[str, Any] = field(compare=False)
+    found: Mapping[str, Any] = field(compare=False)
+
+    @classmethod
+    def of(cls, world: World, member: Member, component: Component, deployment: Deployment) -> "_Templates":
+        written, found = component.template, deployment.template
+        return cls(world.key, member.name, member.revision, (id(written), id(found)), written, found)
+
+
+@lru_cache(maxsize=512)
+def _edited(templates: _Templates) -> str:
+    """Say what was edited; asked at every look, answered once for each version of a Deployment."""
+    written = manifests.pod_template(templates.key, templates.component, templates.revision, templates.written)
+    return drift.edited(written, templates.found)
 
 
 # --- live is healthy, or the last proven revision takes over ---------------------------------------------------------
