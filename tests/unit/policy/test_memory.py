@@ -31,7 +31,7 @@ stacks = st.builds(Stack, words, words, st.lists(members, max_size=3).map(tuple)
 memories = st.builds(
     Memory,
     live=st.none() | st.builds(Live, stacks, instants, instants, st.none() | instants, st.integers(0, 10**9)),
-    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants),
+    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants, idle=st.booleans(), counted_from=st.none() | instants),
     retained=st.lists(st.builds(Retained, stacks, instants), max_size=3).map(tuple),
     latched=st.lists(st.builds(Latched, stacks, words, sentences, instants), max_size=3).map(tuple),
     history=st.lists(
