@@ -26,6 +26,8 @@ from tests.e2e.recorder import KINDS, Recorder
 from tests.oracle import PREVIEW_OF, State, Violation, annotation, check, label, our_writes, switch_record
 
 CATCH_UP = 20.0
+REST, RESTS_WITHIN = 2.0, 20.0
+"""Seconds without a write that count as rest, and in which it must begin."""
 _KEY = "tradingplatform.io/revision"
 _MOVES_NOT = f"object.spec.selector == oldObject.spec.selector || object.spec.selector[?'{_KEY}'].orValue('') == 'none'"
 """CEL: a selector stays as it is. That a Service is gated before its first release is no switch."""
@@ -197,12 +199,22 @@ class Arena:
             self._hear([body | {"kind": kind} for body in self.api.list(kind)["items"]])
 
     def settled(self, seconds: float = 10.0) -> None:
-        """Assert that converged means silent (S8): the operator writes nothing for some time."""
+        """Assert that converged means silent (S8): the operator comes to rest, and then writes nothing for some time.
+
+        What follows from being Ready (annotations, claims) is written a moment after it; that must come to an end.
+        """
+        began = time.monotonic()
+        while told := self._writes_within(REST):
+            assert time.monotonic() - began < RESTS_WITHIN, f"the operator does not come to rest: {told}"
+        told = self._writes_within(seconds)
+        assert not told, f"converged, but the operator wrote in {seconds:.0f} s: {told}"
+
+    def _writes_within(self, seconds: float) -> list[str]:
+        """Return the operator's writes from now on: as soon as there is one, or none after so many seconds."""
         self.catch_up()
         since = self.recorder.version
         self.recorder.until(lambda _: our_writes(self.recorder.history(), since), seconds)
-        told = our_writes(self.recorder.history(), since)
-        assert not told, f"converged, but the operator wrote in {seconds:.0f} s: {told}"
+        return our_writes(self.recorder.history(), since)
 
     def switches(self) -> list[Json]:
         """Return every write that moved a selector, in order: its record, and which Service."""
