@@ -9,6 +9,7 @@ from tradingrelease.policy import names
 from tradingrelease.policy.manifests import record_in
 from tradingrelease.policy.memory import moment
 from tradingrelease.policy.model import Container, Deployment, Order, Pod, Record, Service
+from tradingrelease.policy.pods import LOST_WITH_THEIR_NODE
 from tradingrelease.policy.reasons import Action
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
@@ -196,7 +197,9 @@ def _ports(spec: Json) -> dict[str, int]:
 def _container(raw: Json) -> Container:
     state, last = raw.get("state") or {}, raw.get("lastState") or {}
     waiting = state.get("waiting") or {}
-    died = last.get("terminated") or state.get("terminated") or {}
+    ended = state.get("terminated") or {}
+    failed = ended.get("exitCode", 0) != 0  # else it ran to its end, as init containers do
+    died = ended if failed else last.get("terminated") or ended
     finished = died.get("finishedAt")
     return Container(
         name=raw["name"],
@@ -207,6 +210,7 @@ def _container(raw: Json) -> Container:
         exit_code=int(died.get("exitCode", 0)),
         died_at=moment(finished) if finished else None,
         last_words=died.get("message", ""),
+        down=waiting.get("reason") == "CrashLoopBackOff" or (failed and died.get("reason") not in LOST_WITH_THEIR_NODE),
     )
 
 

@@ -301,6 +301,13 @@ class Container:
     died_at: datetime | None
     last_words: str = ""
     """What it left behind when it died: its termination message, or the end of its log."""
+    down: bool = False
+    """It crashed and has not been started again yet."""
+
+    @property
+    def crashes(self) -> int:
+        """How often it crashed: a restart is counted by the kubelet only when it happens."""
+        return self.restarts + self.down
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ _CURABLE_WAITS: Final = frozenset(
     }
 )  # fmt: skip
 
-# What a kubelet reports for containers that it finds gone when it comes back: nobody saw them fail.
-_LOST_WITH_THEIR_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+LOST_WITH_THEIR_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""What a kubelet reports for containers that it finds gone when it comes back: nobody saw them fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _of_pod(pod: Pod, restart_limit: int) -> list[Trouble]:
         found.append(Trouble("Unschedulable", f"pod {pod.name}: {pod.unschedulable}", fatal=False, since=since))
     for container in pod.containers:
         where = f"pod {pod.name}, container {container.name}"
-        if container.restarts > restart_limit:
+        if container.crashes > restart_limit:
             found.append(
                 Trouble(_crash_reason(container), f"{where}: {crash(container)}", fatal=True, since=pod.created_at)
             )
@@ -73,14 +73,14 @@ def crash(container: Container) -> str:
     how = f"{container.died or 'died'}, exit code {container.exit_code}"
     if words := " ".join(container.last_words.split()):
         how = f"{how}: {words[-LONGEST_WORDS:]}"
-    return f"restarted {container.restarts} times, last: {how}"
+    return f"crashed {container.crashes} times, last: {how}"
 
 
 def crashed_since(world: World, deployment: Deployment, moment: datetime) -> str:
     """Say which container of a Deployment died by itself after a moment; "" if none did."""
     for pod in world.pods_of(deployment):
         for container in pod.containers:
-            if container.died in _LOST_WITH_THEIR_NODE:
+            if container.died in LOST_WITH_THEIR_NODE:
                 continue
             if container.died_at and container.died_at > moment and container.exit_code != 0:
                 return f"pod {pod.name}, container {container.name}: {crash(container)}"

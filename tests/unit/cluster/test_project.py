@@ -113,6 +113,30 @@ def test_a_container_that_died_says_how():
     assert container.died_at == datetime(2026, 3, 2, 12, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("state", "down"),
+    [
+        ({"running": {"startedAt": "2026-03-02T12:00:00Z"}}, False),
+        ({"terminated": {"reason": "Error", "exitCode": 1}}, True),
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, True),
+        ({"terminated": {"reason": "Completed", "exitCode": 0}}, False),  # an init container that is through
+        ({"terminated": {"reason": "ContainerStatusUnknown", "exitCode": 137}}, False),  # nobody saw it fail
+        ({"waiting": {"reason": "PodInitializing"}}, False),
+    ],
+    ids=str,
+)
+def test_a_crash_counts_when_it_happens_and_not_only_when_the_container_is_started_again(state, down):
+    status = {"name": "backend", "restartCount": 1, "state": state}
+    container = project.pod(raw.pod(containerStatuses=[status])).pod.containers[0]
+    assert (container.down, container.crashes) == (down, 1 + down)
+
+
+def test_how_a_container_died_now_goes_before_how_it_died_last_time():
+    last, now = ({"terminated": {"reason": r, "exitCode": c}} for r, c in (("Error", 1), ("OOMKilled", 137)))
+    status = {"name": "backend", "restartCount": 1, "state": now, "lastState": last}
+    assert project.pod(raw.pod(containerStatuses=[status])).pod.containers[0].died == "OOMKilled"
+
+
 def test_an_endpoint_of_unknown_readiness_counts_as_ready():
     read = project.endpoint_slice(
         raw.endpoint_slice(raw.endpoint("a"), raw.endpoint("b", None), raw.endpoint("c", ready=False))

@@ -213,6 +213,7 @@ def troubled(**container):
     [
         ({"restarts": 3, "died": "Error"}, ("CrashLoop", True)),
         ({"restarts": 3, "died": "OOMKilled"}, ("OOMKilled", True)),
+        ({"restarts": 2, "died": "Error", "down": True}, ("CrashLoop", True)),
         ({"waiting": "InvalidImageName"}, ("InvalidImageName", True)),
         ({"waiting": "ImagePullBackOff"}, ("ImagePullBackOff", False)),
         ({"waiting": "CreateContainerConfigError"}, ("CreateContainerConfigError", False)),
@@ -223,7 +224,16 @@ def test_trouble_is_told_with_whether_it_may_cure_itself(container, trouble):
     assert troubled(**container) == [trouble]
 
 
-@pytest.mark.parametrize("container", [{}, {"restarts": 2, "died": "Error"}, {"waiting": "ContainerCreating"}], ids=str)
+@pytest.mark.parametrize(
+    "container",
+    [
+        {},
+        {"restarts": 2, "died": "Error"},
+        {"restarts": 1, "died": "Error", "down": True},
+        {"waiting": "ContainerCreating"},
+    ],
+    ids=str,
+)
 def test_what_pods_do_on_their_way_up_is_no_trouble(container):
     assert troubled(**container) == []
 
