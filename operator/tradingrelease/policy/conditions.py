@@ -127,7 +127,11 @@ def _rollback_ready(world: World) -> Verdict:
 
 def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict]) -> Verdict:
     live, wanted = world.memory.live, world.wanted
-    for condition in (Condition.ACCEPTED, Condition.PROMOTED, Condition.SERVING):
+    order = [Condition.ACCEPTED, Condition.PROMOTED, Condition.SERVING]
+    if live and live.proven_at:
+        # What was live and proven and serves nobody is not a switch that is read back: it is an outage.
+        order = [Condition.SERVING, Condition.ACCEPTED, Condition.PROMOTED]
+    for condition in order:
         verdict = found[condition]
         if verdict.status == "True":
             continue
@@ -199,7 +203,7 @@ def phase(  # noqa: C901, PLR0911 - one line a phase
         return Phase.STALLED
     if memory.live and memory.live.proven_at is None:
         return Phase.WATCHING
-    return Phase.PENDING
+    return Phase.DEGRADED if memory.live and found[Condition.SERVING].status == "False" else Phase.PENDING
 
 
 def merged(

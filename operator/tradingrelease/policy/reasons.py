@@ -77,3 +77,5 @@ class Phase(StrEnum):
     FAILED = "Failed"
     PAUSED = "Paused"
     STALLED = "Stalled"
+    DEGRADED = "Degraded"
+    """Live and proven, and a Service of it has no ready endpoint."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tradingrelease.policy import acts, names, pods, sizes
+from tradingrelease.policy import acts, names, pods, signals, sizes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Backing, Claim, CreateDeployment, Mark, Rest, Retire, Scale, Switch
@@ -275,6 +275,14 @@ def test_a_watch_is_not_ready_yet():
 
 def test_a_candidate_without_evidence_is_verifying():
     assert told(a_release().live().candidate()) == (Phase.VERIFYING, "False", "HealthPending", "False")
+
+
+def test_live_and_proven_without_an_endpoint_is_degraded_and_not_read_back():
+    world = a_release().promoted().world()
+    dark = replace(world, since={signals.dead("backend"): NOW})
+    found = compute(dark, decision := decide(dark, NOW))
+    ready = found[Condition.READY]
+    assert (phase(dark, decision, found), ready.status, ready.reason) == (Phase.DEGRADED, "False", "NoEndpoint")
 
 
 def test_a_failed_spec_waits_for_a_person():
