@@ -7,6 +7,7 @@ import logging
 import random
 import signal
 from typing import Any, Final
+from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
@@ -18,6 +19,7 @@ from tradingrelease.cluster.act import Actor
 from tradingrelease.cluster.api import WATCHED, Api, Kind, WatchAges, session
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
+from tradingrelease.cluster.lease import Elector, Pace
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
@@ -31,10 +33,6 @@ from tradingrelease.workqueue import WorkQueue
 
 log: Final = logging.getLogger("tradingrelease")
 
-STUCK: Final = 120.0
-"""Seconds after which a look that does not end, or a loop that does not turn, is a hang."""
-SILENT: Final = 150.0
-"""Seconds of silence after which a watch counts as dead: the API server sends a bookmark every minute."""
 GIVEN_UP: Final = 5
 """Seconds after which a closed session of the event source means that it gave up; it logs in anew at once on a 401."""
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -60,22 +58,28 @@ class App:
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
         self.failures: dict[Key, int] = {}
+        self.leading = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop. Raises SourceLost, or what a task of ours failed with."""
         async with self.open_session() as http:
-            api = Api(self.credentials, http)
+            elector = self._elector(Api(self.credentials, http))
+            api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
             observer = Observer(api, self.cache, self.prober, self.notebooks)
             actor = Actor(api, self.cache, self.prober)
             reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
-                tasks = [asyncio.create_task(self._turn()), asyncio.create_task(self._audit(api))]
+                lead = asyncio.create_task(self._lead(reconciler, elector))
+                tasks = [lead, asyncio.create_task(self._turn()), asyncio.create_task(self._audit(api))]
                 tasks += [asyncio.create_task(self._watch(stop))]
-                tasks += [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
                 stopping = asyncio.create_task(stop.wait())
                 done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
                 stop.set()
+                lead.cancel()
+                await asyncio.wait([lead], timeout=1)
+                if elector:
+                    await elector.release()  # a warm peer goes on while the rest of us ends
                 for task in [*tasks, stopping]:
                     task.cancel()
                 # kopf takes seconds to end and has nothing to end: it writes nothing.
@@ -117,14 +121,63 @@ class App:
             name = (raw.get("metadata") or {}).get("name")
             log.exception("%s %s cannot be read", kind.plural, name)
             return
-        for key in concerned:
+        for key in concerned if self.leading else ():
             self.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
             self.queue.add(key)
+
+    # --- leading -----------------------------------------------------------------------------------------------
+
+    def _elector(self, api: Api) -> Elector | None:
+        if not self.config.lease:
+            return None
+        namespace, name = self.config.lease.split("/")
+        identity = f"{self.config.identity}_{uuid4().hex[:8]}"  # a name alone may come back
+        pace = Pace.of(self.config.lease_seconds)
+        return Elector(api, self.clock, namespace=namespace, name=name, identity=identity, pace=pace, sick=self.sick)
+
+    async def _lead(self, reconciler: Reconciler, elector: Elector | None) -> None:
+        """Work while we lead. Who does not lead keeps its caches warm, so that a takeover is one look at each key."""
+        await self.synced.wait()
+        while True:
+            if elector:
+                await elector.acquired()
+            try:
+                await self._work_until_lost(reconciler, elector)
+            finally:
+                await self._rest()
+            if elector:
+                await elector.release()
+
+    async def _work_until_lost(self, reconciler: Reconciler, elector: Elector | None) -> None:
+        self.leading = True
+        telemetry.LEADING.set(1)
+        for key in set(self.cache.releases()) | self.cache.orphans():
+            self.queue.add(key)
+        tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
+        tasks += [asyncio.create_task(elector.lost())] if elector else []
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()  # a worker never ends by itself
+
+    async def _rest(self) -> None:
+        """Forget what only a leader may know: evidence of a former term proves nothing."""
+        self.leading = False
+        telemetry.LEADING.set(0)
+        for notebook in self.notebooks.values():
+            if notebook.writing:
+                notebook.writing.cancel()
+        self.notebooks.clear()
+        self.failures.clear()
+        await self.prober.close()
 
     # --- the workers -------------------------------------------------------------------------------------------
 
     async def _work(self, reconciler: Reconciler) -> None:
-        await self.synced.wait()
         while True:
             key = await self.queue.take()
             self.working[key] = began = monotonic()
@@ -179,12 +232,11 @@ class App:
                 listed, version = await api.find(kind, namespace)
                 concerned |= self.cache.replace(kind, listed, version, namespace)
         if not self.synced.is_set():
-            concerned |= set(self.cache.releases())
             self.synced.set()
             gc.collect()
             gc.freeze()
             log.info("caches are in: %d releases", len(self.cache.releases()))
-        for key in concerned | self.cache.orphans():
+        for key in concerned | self.cache.orphans() if self.leading else ():
             self.queue.add(key)
 
     # --- health ------------------------------------------------------------------------------------------------
@@ -201,11 +253,11 @@ class App:
     def sick(self) -> str:
         """Say why this process should be restarted; "" if it should not."""
         now = monotonic()
-        if now - self.turned > STUCK:
+        if now - self.turned > self.config.stuck:
             return "the event loop does not turn"
-        if stuck := next((key for key, began in self.working.items() if now - began > STUCK), None):
+        if stuck := next((key for key, began in self.working.items() if now - began > self.config.stuck), None):
             return f"the look at {stuck} does not end"
-        silent = [resource for resource, age in self.ages.ages().items() if age > SILENT]
+        silent = [resource for resource, age in self.ages.ages().items() if age > self.config.silent]
         return f"the watch of {silent[0]} is silent" if silent and self.synced.is_set() else ""
 
     @contextlib.asynccontextmanager

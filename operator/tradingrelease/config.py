@@ -1,6 +1,7 @@
 """The operator's own settings, from the environment. Defaults are those of production."""
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,16 @@ class Config:
     """Every release is looked at this often, whatever the watches say."""
     audit: float = 120.0
     """Everything is listed this often: a watch that lost an event is found out."""
+    lease: str = ""
+    """namespace/name of the Lease by which several operators agree who works. "": this one is alone, and works."""
+    lease_seconds: float = 6.0
+    """How long a Lease holds without renewal: what a takeover after a crash costs."""
+    identity: str = ""
+    """Who holds the Lease, for people: the pod's name."""
+    stuck: float = 120.0
+    """A look that does not end, or an event loop that does not turn, for so long is a hang."""
+    silent: float = 150.0
+    """A watch that says nothing for so long is dead: the API server sends a bookmark every minute."""
     log_level: str = "INFO"
 
     @classmethod
@@ -32,6 +43,9 @@ class Config:
                 raise ValueError(f"{name}={text!r}: write a number") from None
 
         names = env.get("TRADINGRELEASE_NAMESPACES", "")
+        lease = env.get("TRADINGRELEASE_LEASE", "")
+        if lease and (lease.count("/") != 1 or not all(lease.split("/"))):
+            raise ValueError(f"TRADINGRELEASE_LEASE={lease!r}: write namespace/name")
         return cls(
             namespaces=tuple(n.strip() for n in names.split(",") if n.strip()),
             http_host=env.get("TRADINGRELEASE_HTTP_HOST", cls.http_host),
@@ -39,5 +53,10 @@ class Config:
             workers=int(number("TRADINGRELEASE_WORKERS", cls.workers)),
             resync=number("TRADINGRELEASE_RESYNC_SECONDS", cls.resync),
             audit=number("TRADINGRELEASE_AUDIT_SECONDS", cls.audit),
+            lease=lease,
+            lease_seconds=number("TRADINGRELEASE_LEASE_SECONDS", cls.lease_seconds),
+            identity=env.get("TRADINGRELEASE_IDENTITY", "") or socket.gethostname(),
+            stuck=number("TRADINGRELEASE_STUCK_SECONDS", cls.stuck),
+            silent=number("TRADINGRELEASE_SILENT_SECONDS", cls.silent),
             log_level=env.get("TRADINGRELEASE_LOG_LEVEL", cls.log_level),
         )

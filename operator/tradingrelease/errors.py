@@ -5,6 +5,7 @@ ClusterError
 ├── Conflict       somebody wrote first, or it exists already: their word is newer than ours
 ├── Forbidden      RBAC, a quota or an admission webhook says no
 ├── Invalid        the object itself is refused
+├── NotLeading     not sent: another operator may be leading by now
 └── Unreachable    no usable answer: refused, timed out, 429, 5xx; carries how long to wait
 """
 
@@ -31,6 +32,10 @@ class Forbidden(ClusterError):  # noqa: N818
 
 class Invalid(ClusterError):  # noqa: N818
     """400 or 422."""
+
+
+class NotLeading(ClusterError):  # noqa: N818
+    """Nothing was sent, since the lease is lost."""
 
 
 class Unreachable(ClusterError):  # noqa: N818

@@ -125,7 +125,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = _Backoffs()
     settings.networking.enforce_retry_after = True
-    # The supervisor runs kopf anew inside this process: its own last resort would kill us all.
+    # We end by ourselves (ADR 1), after the lease is given back: kopf's last resort, a SIGKILL, would be too early.
     settings.process.ultimate_exiting_timeout = None
     for kind in WATCHED:
         if kind.selector:

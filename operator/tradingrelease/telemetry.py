@@ -23,4 +23,5 @@ DECISIONS = Counter("tradingrelease_decisions_total", "Decisions by rule and ste
 QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be looked at")
 WATCH_AGE = Gauge("tradingrelease_watch_age_seconds", "Time since a watch last said anything", ["resource"])
 LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop is late")
+LEADING = Gauge("tradingrelease_leading", "1 while this process holds the lease and works")
 PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])

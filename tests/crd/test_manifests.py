@@ -87,10 +87,20 @@ def test_its_pod_is_hardened_where_the_standard_asks_for_less():
     assert container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_there_is_never_a_second_operator_by_design():
+def test_two_stand_and_agree_by_the_one_lease_that_they_may_write(installed):
     spec = yaml.safe_load((MANIFESTS / "deployment.yaml").read_text())["spec"]
+    env = {e["name"]: e.get("value") for e in spec["template"]["spec"]["containers"][0]["env"]}
+    namespace, name = env["TRADINGRELEASE_LEASE"].replace("$(POD_NAMESPACE)", "tradingrelease-system").split("/")
+    may = [
+        installed.run("auth", "can-i", verb, f"leases.coordination.k8s.io{which}", f"--as={OPERATOR}", "-n", place)
+        for verb, which, place in (
+            ("get", f"/{name}", namespace), ("patch", f"/{name}", namespace), ("create", "", namespace),
+            ("patch", "/another", namespace), ("get", f"/{name}", "default"), ("delete", f"/{name}", namespace),
+        )
+    ]  # fmt: skip
 
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert [answer.stdout.strip() for answer in may] == ["yes", "yes", "yes", "no", "no", "no"]
 
 
 def test_its_probes_name_a_port_of_the_container():

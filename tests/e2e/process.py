@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,15 @@ class Operator:
 
     def start(self, **env: str) -> None:
         """Start it; return when its caches are in."""
+        self.launch(**env)
+        deadline = time.monotonic() + STARTS_WITHIN
+        while self.ask("/readyz")[0] != 200:
+            assert self.runs, f"the operator ended:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"the operator is not ready after {STARTS_WITHIN} s:\n{self.tail()}"
+            time.sleep(0.1)
+
+    def launch(self, **env: str) -> None:
+        """Start it, and wait for nothing."""
         assert not self.runs, "the operator runs already"
         self.port = _free_port()
         settings = {
@@ -55,11 +65,6 @@ class Operator:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed test run
             )  # fmt: skip
         self._told("STARTED")
-        deadline = time.monotonic() + STARTS_WITHIN
-        while not self._answers("/readyz"):
-            assert self.runs, f"the operator ended with {self._process.returncode}:\n{self.tail()}"
-            assert time.monotonic() < deadline, f"the operator is not ready after {STARTS_WITHIN} s:\n{self.tail()}"
-            time.sleep(0.1)
 
     def stop(self) -> int:
         """Ask it to end (SIGTERM) and wait until it has; its exit code."""
@@ -85,15 +90,25 @@ class Operator:
 
     def metrics(self) -> str:
         """Return what /metrics says."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
+        status, text = self.ask("/metrics")
+        assert status == 200, f"/metrics: {status} {text}"
+        return text
 
-    def _answers(self, path: str) -> bool:
+    @property
+    def leads(self) -> bool:
+        """Whether it says that it works."""
+        return "\ntradingrelease_leading 1.0\n" in self.ask("/metrics")[1]
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Return what it answers: status and text; 0 where it does not answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+                return int(answer.status), str(answer.read().decode())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, str(refused.read().decode())
+        except OSError as error:
+            return 0, str(error)
 
     def _end(self, number: int) -> int:
         process = self._process

@@ -5,7 +5,7 @@ The `kubernetes` client is not used on the hot path: a PATCH through it costs fo
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -16,7 +16,7 @@ import aiohttp
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.credentials import Credentials
-from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
+from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, NotLeading, Unreachable
 from tradingrelease.policy import names
 
 Json = dict[str, Any]
@@ -61,6 +61,7 @@ PODS: Final = Kind("", "v1", "pods", names.RELEASE)
 SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", names.RELEASE)
 STORED: Final = Kind("apps", "v1", "controllerrevisions", names.RELEASE)
 EVENTS: Final = Kind("", "v1", "events")
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 WATCHED: Final = (RELEASES, COMMANDS, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED)
 
 
@@ -137,11 +138,17 @@ class WatchAges:
 
 
 class Api:
-    """Requests to the API server. Raises the errors of errors.py; repeats nothing by itself."""
+    """Requests to the API server. Raises the errors of errors.py; repeats nothing by itself.
 
-    def __init__(self, credentials: Credentials, http: aiohttp.ClientSession) -> None:
+    `leads` is asked right before each write: who lost the lease sends nothing more, whatever was decided before.
+    """
+
+    def __init__(
+        self, credentials: Credentials, http: aiohttp.ClientSession, leads: Callable[[], bool] = lambda: True
+    ) -> None:
         self._server = credentials.server
         self._http = http
+        self._leads = leads
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         """Return one object."""
@@ -205,6 +212,8 @@ class Api:
         content_type: str = "application/json",
         seconds: float = TIMEOUT,
     ) -> Json:
+        if verb != "GET" and not self._leads():
+            raise NotLeading(f"{verb} {path}: not sent, since the lease is lost")
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type} if data is not None else {}
         try:

@@ -161,7 +161,7 @@ class Cache:
     def orphans(self) -> set[Key]:
         """Return keys of releases that are gone while something of theirs is not."""
         known = set(self.releases())
-        marked = {Key(ns, r) for (kind, ns, r) in self._by_release if r and kind in {SERVICES, DEPLOYMENTS}}
+        marked = {Key(ns, r) for (kind, ns, r) in self._by_release if r and kind in {SERVICES, DEPLOYMENTS, COMMANDS}}
         return marked - known
 
     def release(self, key: Key) -> project.Release | None:

@@ -86,12 +86,13 @@ class Prober:
         return list(await asyncio.gather(*(self._ask(t) for t in targets)))
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop asking, and forget what was said."""
         tasks = [task for held in self._tasks.values() for task in held.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        self._streaks.clear()
 
     async def _keep_asking(self, key: Key, target: Target) -> None:
         place = (target.scope, target.pod_uid)

@@ -375,7 +375,7 @@ def _not_available(world: World, member: Member) -> Iterator[Pending]:
     if deployment.replicas == 0:
         yield Pending(
             "ZeroReplicas",
-            f"component {member.name} wants 0 replicas and is not switched to: write its replicas, or scale what is live",
+            f"component {member.name} wants 0 replicas and is not switched to: write `replicas`, or scale what is live",
             available=False,
         )
         return
