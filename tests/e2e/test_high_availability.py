@@ -1,0 +1,172 @@
+"""Several operators and one Lease: the leader is killed in every phase, under load, and nobody notices."""
+
+import itertools
+import time
+
+import pytest
+
+from tests.e2e.builders import component, deployment, release, service, template
+from tests.e2e.conftest import ACCOUNT, SYSTEM
+from tests.e2e.faults import breakable, spoil
+from tests.e2e.process import Operator
+from tests.e2e.scenes import of_version, revision_of, rolled_back
+
+NAMES = ("backend", "engine", "frontend")
+TERM = 6.0
+"""Seconds that a Lease holds: the default."""
+
+
+class Replicas:
+    """The arena's operator and two more, as replicas of one Deployment: one works, one stands by, one may be starting."""
+
+    def __init__(self, arena, kubeconfig):
+        self._arena, self._kubeconfig = arena, kubeconfig
+        self._lease = {"TRADINGRELEASE_LEASE": f"{arena.namespace}/operator"}
+        self._numbers = itertools.count(2)
+        self.takeovers = []
+        arena.operator.stop()
+        arena.operator.start(**self._lease)
+        self.members = [arena.operator, self._another(), self._another()]
+        self._until(lambda: self.members[0].leads, "the first operator leads")
+
+    def _another(self):
+        log = self._arena.folder / f"operator-{next(self._numbers)}.log"
+        operator = Operator(self._arena.namespace, self._kubeconfig, log, self._arena.recorder.note)
+        operator.launch(**self._lease)  # nobody waits for a standby
+        self._arena.finally_(lambda: operator.runs and operator.kill())
+        return operator
+
+    @property
+    def leader(self):
+        leading = [operator for operator in self.members if operator.leads]
+        assert len(leading) == 1, f"{len(leading)} lead"
+        return leading[0]
+
+    @property
+    def standby(self):
+        return next(operator for operator in self.members if operator is not self.leader)
+
+    def end_the_leader(self, end):
+        """End the leader, wait until another one leads, and let a new one stand by. Seconds without a leader."""
+        leader = self.leader
+        self.members.remove(leader)
+        self._until(lambda: all(m.ask("/readyz")[0] == 200 for m in self.members), "the others stand by")
+        began = time.monotonic()
+        end(leader)
+        self._until(lambda: any(m.leads for m in self.members), "another one leads")
+        took = time.monotonic() - began
+        self.takeovers.append(took)
+        self.members.append(self._another())
+        return took
+
+    def _until(self, holds, what):
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline, f"after 30 s it is not so that {what}\n{self._arena.summary()}"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def replicas(arena, operator_kubeconfig):
+    rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
+    api, name = "rbac.authorization.k8s.io/v1", {"name": "lease"}
+    account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lease"}
+    arena.api.create({"apiVersion": api, "kind": "Role", "metadata": name, "rules": rules})
+    arena.api.create(
+        {"apiVersion": api, "kind": "RoleBinding", "metadata": name, "roleRef": role, "subjects": [account]}
+    )
+    return Replicas(arena, operator_kubeconfig)
+
+
+def parts(version, pods=template):
+    return [component(name, pods=pods(name, version, drain=True)) for name in NAMES]
+
+
+def good(name, version, *, drain):
+    return template(name, version, drain=drain)
+
+
+def bad(name, version, *, drain):
+    return breakable(name, version) if name == "backend" else template(name, version, drain=drain)
+
+
+def test_a_leader_killed_in_every_phase_costs_no_request(arena, replicas):
+    watch = {"for": "12s", "deadAfter": "3s"}
+    arena.apply(*(service(name) for name in NAMES))
+    arena.apply(*(deployment(name, template(name, "0", drain=True)) for name in NAMES))
+    arena.until(lambda s: all(s.endpoints(name) for name in NAMES), "plain Deployments serve")
+    with arena.load(*NAMES, rate=60) as load:
+        arena.apply(release("1", *parts("1"), watch=watch))
+        for reached, what in (
+            (lambda s: s.deployments(), "adoption has begun"),
+            (lambda s: s.candidate() == "1" and len(s.deployments()) == 2 * len(NAMES), "version 1 is deployed"),
+            (lambda s: s.live() == "1", "version 1 is live, in its watch"),
+        ):
+            arena.until(reached, what, 90)
+            replicas.end_the_leader(Operator.kill)
+        arena.until(lambda s: s.ready("1"), "version 1 is live and proven", 90)
+        replicas.end_the_leader(Operator.kill)
+        one = arena.now.selected("backend")
+
+        arena.apply(release("2", *parts("2"), watch=watch))
+        moved = lambda s: s.selected("backend") not in {one, None}  # noqa: E731 - it is said once
+        arena.until(moved, "the switch to version 2 has begun", 90)
+        replicas.end_the_leader(Operator.kill)
+        state = arena.until(lambda s: s.ready("2"), "version 2 is live and proven", 90)
+        arena.order("Rollback", revision_of(state, "2"))
+        replicas.end_the_leader(Operator.kill)
+        state = arena.until(lambda s: rolled_back(s, "2", "1"), "version 2 is rolled back", 60)
+        replicas.end_the_leader(Operator.kill)
+        arena.until(lambda s: of_version(s, "2")["spec"]["replicas"] == 0, "green goes to zero", 60)
+    records = load.records()
+    assert not records.failed(), records.by_outcome()
+    causes = [move["cause"] for move in arena.switches()]
+    assert causes == [cause for cause in ("Adopt", "Promote", "Promote", "Rollback") for _ in NAMES]
+    told = sorted(replicas.takeovers)
+    print(f"takeovers after kill -9: {len(told)}, median {told[len(told) // 2]:.1f} s, longest {told[-1]:.1f} s")
+    arena.settled(8)
+
+
+def test_a_leader_killed_while_live_turns_bad_is_followed_by_one_that_rolls_back(arena, replicas):
+    arena.go_live("1")
+    arena.apply(release("2", component(pods=breakable(version="2")), watch={"for": "5m", "deadAfter": "3s"}))
+    state = arena.until(lambda s: s.live() == "2" and s.is_true("Promoted"), "version 2 is live, in its watch", 90)
+    spoil(state.pods(state.selected("backend")))
+    replicas.end_the_leader(Operator.kill)
+    arena.until(lambda s: rolled_back(s, "2", "1"), "version 2 is rolled back", 60)
+
+
+def test_a_leader_that_ends_in_good_order_hands_over_at_once(arena, replicas):
+    arena.go_live("1")
+    for _ in range(3):
+        took = replicas.end_the_leader(Operator.stop)
+        assert took < TERM / 2, "the Lease did not have to run out"
+    arena.settled(8)
+
+
+def test_a_leader_that_was_paused_and_goes_on_does_no_harm(arena, replicas):
+    """SIGSTOP in the middle of a release; the other one takes over and finishes; SIGCONT: two believe to lead."""
+    arena.apply(service())
+    arena.go_live("1")
+    arena.apply(release("2", component(pods=template(version="2")), watch={"for": "4s", "deadAfter": "3s"}))
+    arena.until(lambda s: s.candidate() == "2" and len(s.deployments()) == 2, "version 2 is deployed", 60)
+    paused = replicas.leader
+    others = [member for member in replicas.members if member is not paused]
+    with paused.frozen():
+        replicas._until(lambda: any(other.leads for other in others), "another one leads")
+        arena.until(lambda s: s.ready("2"), "version 2 is live and proven", 90)
+        arena.apply(release("3", component(pods=template(version="3")), watch={"for": "4s", "deadAfter": "3s"}))
+        arena.until(lambda s: s.candidate() == "3", "version 3 is the candidate")
+    replicas._until(lambda: not paused.leads, "its time is over, and it knows")
+    arena.until(lambda s: s.ready("3"), "version 3 is live and proven", 90)
+    assert [m["cause"] for m in arena.switches()] == ["Promote"] * 3
+    arena.settled(8)
+
+
+def test_a_standby_writes_nothing(arena, replicas):
+    arena.go_live("1")
+    standby = replicas.standby
+    replicas._until(lambda: standby.ask("/readyz")[0] == 200, "it stands by")
+    lines = [line for line in standby.metrics().splitlines() if line.startswith("tradingrelease_api_calls_total")]
+    assert {line.split('verb="')[1].split('"')[0] for line in lines} == {"GET"}
