@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from bench import phases
+from bench import phases, takeover
 from bench.audit import AuditLog
 from bench.figures import Pair, size_missed, table
 from bench.process import ROOT, Operator
@@ -25,7 +25,7 @@ from devcluster.places import STATE
 
 _LOAD_RATE = 60.0
 """Writes a second of the others, in the phase under load."""
-_PHASES = ("size", "idle", "retained", "load")
+_PHASES = ("size", "idle", "retained", "load", "takeover")
 
 
 def main() -> int:
@@ -47,6 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the operator: speed, requests, size.")
     parser.add_argument("--samples", type=int, default=100, help="samples of each time (at least)")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds in which nothing must be written")
+    parser.add_argument("--takeovers", type=int, default=20, help="leaders to kill, and as many to end in good order")
     parser.add_argument("--only", nargs="*", choices=_PHASES, default=list(_PHASES), help="measure only these")
     return parser.parse_args()
 
@@ -69,6 +70,9 @@ async def _measure(
         if "load" in wanted.only:
             pairs.append(await phases.load(server, _rounds(wanted.samples, 6), say, _writers(plane)))
         found["rss_mib_at_the_end"] = round(operator.rss_mib(), 1)
+        operator.stop()
+        if "takeover" in wanted.only:
+            found["takeover"] = await takeover.measure(plane, server, wanted.takeovers, say)
     finally:
         operator.stop()
         await server.close()
@@ -98,10 +102,13 @@ def _writers(plane: ControlPlane) -> Any:
 def _report(size: dict[str, Any], pairs: list[Pair]) -> int:
     result = {pair.name: pair.figures() for pair in pairs} | size
     missed = [line for pair in pairs for line in pair.missed()]
-    print("\n" + table(pairs))
+    if pairs:
+        print("\n" + table(pairs))
     if "writes_per_release" in size:
         missed += size_missed(size)
         _print_size(size)
+    for how, figures in size.get("takeover", {}).items():
+        print(f"takeover after {how:<12} p50 {figures['p50_s']} s, p99 {figures['p99_s']} s   (n={figures['n']})")
     result["missed"] = missed
     file = STATE / "bench.json"
     file.write_text(json.dumps(result, indent=2) + "\n")

@@ -23,28 +23,36 @@ _PORT = 18080
 class Operator:
     """A running operator."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int) -> None:
         self._process = process
         self.log = log
+        self._port = port
 
     @classmethod
     async def start(cls, plane: ControlPlane, server: Server) -> "Operator":
-        """Install what the operator needs, start it, and wait until it is ready."""
+        """Install what the operator needs, start it alone, and wait until it is ready."""
         manifests = ["namespace.yaml", "serviceaccount.yaml", "rbac.yaml"]
         files = [*sorted((ROOT / "crds").glob("*.yaml")), *(ROOT / "manifests" / name for name in manifests)]
         _kubectl(plane, "apply", "--server-side", *(f"-f={file}" for file in files))
         _kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        return await cls.replica(plane, server, number=0)
+
+    @classmethod
+    async def replica(cls, plane: ControlPlane, server: Server, number: int, lease: str = "") -> "Operator":
+        """Start one of several operators that agree by a Lease, and wait until it is ready."""
         kubeconfig = await _kubeconfig(plane, server)
-        log = plane.folder.parent.parent / "log" / "bench-operator.log"
+        log = plane.folder.parent.parent / "log" / f"bench-operator{f'-{number}' if number else ''}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         env = {
             "KUBECONFIG": str(kubeconfig),
             "PYTHONPATH": str(ROOT / "operator"),
             "TRADINGRELEASE_HTTP_HOST": "127.0.0.1",
-            "TRADINGRELEASE_HTTP_PORT": str(_PORT),
+            "TRADINGRELEASE_HTTP_PORT": str(_PORT + number),
+            "TRADINGRELEASE_LEASE": lease,
+            "TRADINGRELEASE_IDENTITY": f"replica-{number}",
         }
         program = os.environ.get("BENCH_OPERATOR", f"{sys.executable} -m tradingrelease").split()
-        operator = cls(_start(plane.sandbox.in_network(program, env), log), log)
+        operator = cls(_start(plane.sandbox.in_network(program, env), log), log, _PORT + number)
         await operator._ready()
         return operator
 
@@ -53,7 +61,7 @@ class Operator:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the operator ended: read {self.log}")
             try:
-                await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{_PORT}/readyz", timeout=2)
+                await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{self._port}/readyz", timeout=2)
             except OSError:
                 await asyncio.sleep(0.1)
             else:
@@ -66,9 +74,18 @@ class Operator:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
 
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        self._process.terminate()
+
     def stop(self) -> None:
         """End it as the kubelet does: SIGTERM, later SIGKILL."""
-        self._process.terminate()
+        self.terminate()
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ _GROUPS = {
     "deployments": "/apis/apps/v1",
     "replicasets": "/apis/apps/v1",
     "endpointslices": "/apis/discovery.k8s.io/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
     "tradingreleases": "/apis/tradingplatform.io/v1alpha1",
     "releasecommands": "/apis/tradingplatform.io/v1alpha1",
 }
