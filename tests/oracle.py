@@ -17,6 +17,7 @@ GROUP = "tradingplatform.io"
 RELEASE, COMPONENT, REVISION = f"{GROUP}/release", f"{GROUP}/component", f"{GROUP}/revision"
 PREVIEW_OF, SWITCH, PROVEN = f"{GROUP}/preview-of", f"{GROUP}/switch", f"{GROUP}/proven"
 ADOPTED_FROM = f"{GROUP}/adopted-from"
+CLAIM, FENCE = f"claim.{GROUP}/", f"{GROUP}/fence"
 OPERATOR = "tradingrelease-operator"
 NOTHING = "none"
 
@@ -553,7 +554,42 @@ class S9(Rule):
                 yield f"{event.name}: lastTransitionTime of {condition['type']} went back"
 
 
-RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9)
+class Fence(Rule):
+    """Scaling to zero is a delete (product.md 5): nobody selects it, and every claim of it is lower than its Service.
+
+    A component whose author wants 0 replicas is asked for, not retired.
+    """
+
+    name = "Fence"
+
+    def look(self, before, after, event):
+        old = before.get("Deployment", event.name) if event.kind == "Deployment" else None
+        if old is None or event.change == "DELETED" or not label(old, RELEASE):
+            return
+        down = event.body["spec"].get("replicas", 1) == 0 < old["spec"].get("replicas", 1)
+        if not down or writer(event.body, "spec", "replicas") != OPERATOR:
+            return
+        wanted = (before.status(label(old, RELEASE)).get("settings") or {}).get("replicas") or {}
+        if wanted.get(label(old, COMPONENT)) == 0:
+            return
+        yield from not_void(before, old)
+
+
+def not_void(state: State, deployment: Json) -> Iterator[str]:
+    """Yield which Services could still be switched to a Deployment by a write that is under way."""
+    name, revision = deployment["metadata"]["name"], label(deployment, REVISION)
+    for key, claimed in (deployment["metadata"].get("annotations") or {}).items():
+        service = state.get("Service", key.removeprefix(CLAIM)) if key.startswith(CLAIM) else None
+        if service is None:
+            continue
+        version = int(service["metadata"]["resourceVersion"])
+        if (service["spec"].get("selector") or {}).get(REVISION) == revision:
+            yield f"Deployment {name} is taken down while Service {service['metadata']['name']} selects it"
+        elif int(claimed) >= version:
+            yield f"Deployment {name} is taken down with a claim of {claimed} on {key}, which stands at {version}"
+
+
+RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, Fence)
 
 
 # --- S8: converged means silent -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tests.e2e.scenes import (
     revision_of,
     switch_to,
 )
-from tests.oracle import RELEASE, annotation, label
+from tests.oracle import FENCE, RELEASE, annotation, label, not_void
 
 SLOW = {"env": {"STARTUP_DELAY": "12"}}
 NEVER_READY = {"readinessProbe": {"httpGet": {"path": "/no-such-page", "port": "http"}}}
@@ -124,6 +124,10 @@ def test_what_is_retained_goes_after_its_time_with_a_fence_first(arena):
     assert state.retained() == ["1"]
     state = arena.until(lambda s: of_version(s, "1") is None, "version 1 is retired", 60)
     assert state.retained() == []
+    gone = next(e for e in arena.recorder.history() if e.kind == "Deployment" and e.change == "DELETED")
+    last = arena.recorder.state_at(gone.version - 1)
+    assert list(not_void(last, last.get("Deployment", gone.name))) == [], "the fence came before"
+    assert annotation(last.get("Service", "backend"), FENCE), "it was claimed for a rollback, so it needed a fence"
     arena.until(lambda s: s.condition("RollbackReady")["reason"] == "NoTarget" and s.said("Retired"), "it says so")
     arena.until(lambda s: s.ready("2") and len(s.pods()) == 1, "only version 2 is left")
 

@@ -24,6 +24,7 @@ class Story:
         self.seconds += wait
         entries = [{"manager": by, "time": f"2026-01-01T00:{self.version % 60:02}:00Z", "fieldsV1": owns or {}}]
         metadata = body.get("metadata", {}) | {"name": name, "managedFields": entries if by else []}
+        metadata["resourceVersion"] = str(self.version)
         self.events.append(Recorded(self.version, change, kind, name, body | {"metadata": metadata}, self.seconds))
         return self
 
@@ -84,7 +85,7 @@ def test_a_good_release_breaks_nothing():
 
 
 def test_every_invariant_has_a_test_that_breaks_it():
-    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9"}
+    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9", "Fence"}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,32 @@ def test_s6_notices_a_write_to_what_is_not_ours(kind):
 def test_s9_notices(before, after):
     assert "S9" in broken(Story().release(**before).release(**after))
     assert broken(Story().release(**before).release(**before)) == set()
+
+
+CLAIMED = f"claim.{G}/backend"
+
+
+@pytest.mark.parametrize("short", [0, 1, 50])
+def test_the_fence_is_missed_where_a_switch_could_still_land(short):
+    """Story: bbb serves at version 103; ccc, which never served, goes to zero with a claim on the Service."""
+    history = story().service("bbb")
+    claims = {CLAIMED: str(history.version - short)}
+    history.deployment("ccc", **claims)
+    assert broken(history.deployment("ccc", replicas=0, **claims)) == ({"Fence"} if short == 0 else set())
+
+
+def test_the_fence_is_missed_where_a_service_selects_what_goes_to_zero():
+    claims = {CLAIMED: "1"}
+    history = story().service("bbb").deployment("bbb", **claims).release()
+    assert "Fence" in broken(history.deployment("bbb", replicas=0, **claims))
+    history = story().service("bbb").deployment("bbb", **claims).release(settings={"replicas": {"backend": 0}})
+    assert "Fence" not in broken(history.deployment("bbb", replicas=0, **claims))
+
+
+def test_the_fence_is_missed_by_the_operator_only():
+    history = story().service("bbb")
+    claims = {CLAIMED: str(history.version)}
+    assert broken(history.deployment("ccc", **claims).deployment("ccc", replicas=0, by="somebody", **claims)) == set()
 
 
 def test_s8_finds_our_writes_and_no_others():
