@@ -10,7 +10,7 @@ from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.errors import Conflict, Forbidden, NotFound
-from tradingrelease.policy import names
+from tradingrelease.policy import names, writes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
 from tradingrelease.policy.model import Decision, Note, World
@@ -79,11 +79,7 @@ class Reporter:
         return SOON
 
     async def _write(self, world: World, status: Json, notebook: Notebook) -> None:
-        # The whole status is replaced, guarded by the version that was looked at: one writer, never an older word.
-        ops: list[Json] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": str(world.version)},
-            {"op": "add", "path": "/status", "value": status},
-        ]
+        ops = list(writes.status(world.version, status))
         raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
         self._cache.store(RELEASES, raw)
         notebook.reported_at = monotonic()

@@ -7,7 +7,7 @@ is under way, and how far it came, is read from those records alone, so a crash 
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tradingrelease.policy import names
+from tradingrelease.policy import names, writes
 from tradingrelease.policy.model import (
     Claim,
     Decision,
@@ -136,10 +136,10 @@ def point(world: World, service_name: str, record: Record, rule: str) -> Decisio
         state = "gone" if deployment is None else f"scaled to zero ({deployment.name})"
         text = f"Service {service.name} is to select {record.selected}, whose Deployment is {state}"
         return Decision(Rest(), rule, "TargetMissing", text, look_again=timedelta(seconds=1), stalled=True)
-    claimed = deployment.claims.get(service.name, 0)
-    if claimed == service.version:
+    held = claimed(deployment, service.name)
+    if allows(held, service.version, record):
         return Decision(switch, rule, record.reason or str(record.cause), because)
-    if claimed > service.version:
+    if held > service.version:
         text = f"the last read of Service {service.name} is older than the claim on it"
         return Decision(Rest(), rule, "StaleRead", text, look_again=SOON)
     text = f"Deployment {deployment.name} claims Service {service.name} at {service.version} before the switch"
@@ -148,12 +148,19 @@ def point(world: World, service_name: str, record: Record, rule: str) -> Decisio
 
 def claim(world: World, deployment: Deployment, services: set[str]) -> Claim:
     """Return the write that brings a Deployment's claims up to its Services' versions; never lowers one."""
-    raised = {
-        name: world.services[name].version
-        for name in sorted(services)
-        if name in world.services and world.services[name].version > deployment.claims.get(name, 0)
-    }
+    versions = {name: world.services[name].version for name in sorted(services) if name in world.services}
+    raised = {name: seen for name, seen in versions.items() if writes.outdated(claimed(deployment, name), seen)}
     return Claim(deployment.name, deployment.uid, deployment.version, raised)
+
+
+def claimed(deployment: Deployment, service: str) -> int:
+    """Return the Service version that a Deployment may be switched at; a missing claim allows none."""
+    return deployment.claims.get(service, 0)
+
+
+def allows(held: int, version: int, record: Record) -> bool:
+    """Tell whether a claim allows a switch: the same for every cause, for an undo and a repair as well."""
+    return held == version
 
 
 def _deployment_behind(world: World, component_revision: str, service: Service) -> Deployment | None:
@@ -165,4 +172,4 @@ def _deployment_behind(world: World, component_revision: str, service: Service) 
         if d.revision == component_revision and not d.deleting and all(d.pod_labels.get(k) == v for k, v in own.items())
     ]
     # Two components with one template have Deployments of one revision: the one that claims the Service is meant.
-    return max(fitting, key=lambda d: (d.claims.get(service.name, 0), d.name), default=None)
+    return max(fitting, key=lambda d: (claimed(d, service.name), d.name), default=None)
