@@ -41,6 +41,8 @@ def absorb(world: World, now: datetime) -> Absorbed:
     act = acts.unfinished(world)
     if act is not None and acts.complete(world, act):
         memory, notes = _finish(memory, act, now)
+    elif act is not None and acts.abandoned(world, act):
+        memory, notes = _given_up(memory, act)
     elif act is None and memory.live is None and memory.candidate is None:
         memory, notes = _take_over(world, now)
     elif memory.live is not None:
@@ -130,8 +132,8 @@ def _undone(memory: Memory, act: Record, now: datetime) -> Absorbed:
     live = replace(memory.live, act=act.act) if memory.live else None
     memory = replace(memory, live=live)
     note = Note("SwitchUndone", act.because, f"{act.act}/{act.origin}", warning=True)
-    if candidate is None:
-        return memory, (note,)
+    if candidate is None or candidate.stack.revision != act.origin:
+        return memory, (note,)  # a late write of an undo says nothing of the candidate after it
     if act.latches:
         memory = latch_candidate(memory, act.reason or "Aborted", act.because, now, Outcome.ABORTED)
     else:
@@ -141,6 +143,16 @@ def _undone(memory: Memory, act: Record, now: datetime) -> Absorbed:
         text = f"the switch to version {candidate.stack.version} was undone"
         memory = answer(memory, Answer(act.order, "Done", "SwitchUndone", text))
     return memory, (note,)
+
+
+def _given_up(memory: Memory, act: Record) -> Absorbed:
+    """Close an act whose revision was given up before one of its writes arrived.
+
+    This memory is stored against the version that was looked at, so it is no older than the act. What the late write
+    moved is from then on like any selector that somebody else wrote: put back.
+    """
+    text = f"a late write of the {act.cause} to {act.to} arrived after that was given up: it is not gone on with"
+    return replace(memory, act=act.act), (Note("ActGivenUp", text, f"{act.act}/{act.to}", warning=True),)
 
 
 def _by(act: Record) -> str:

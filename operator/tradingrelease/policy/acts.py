@@ -105,6 +105,14 @@ def complete(world: World, act: Record) -> bool:
     return not remaining(world, act)
 
 
+def abandoned(world: World, act: Record) -> bool:
+    """Tell whether an act moves to what was given up meanwhile: a late write of it arrived, and says it is under way."""
+    memory = world.memory
+    if act.cause is Cause.PROMOTE:
+        return memory.candidate is None or memory.candidate.stack.revision != act.to
+    return act.cause is Cause.ROLLBACK and all(r.stack.revision != act.to for r in memory.retained)
+
+
 def begin(world: World, template: Record, rule: str, now: datetime) -> Decision | None:
     """Return the first write of a new act, or None where there is nothing to move."""
     return _move(world, replace(template, act=next_number(world), at=now), rule)

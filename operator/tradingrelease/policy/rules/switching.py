@@ -1,10 +1,10 @@
 """A switch begun is one act: it is finished, or undone in reverse. Nothing else comes between its patches."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tradingrelease.policy import acts, names
-from tradingrelease.policy.model import Decision, Record, Rest, World
+from tradingrelease.policy.model import Decision, Record, World
 from tradingrelease.policy.reasons import Cause
 from tradingrelease.policy.rules.orders import aborted
 
@@ -18,10 +18,7 @@ def a_switch_is_one_act(world: World, now: datetime) -> Decision | None:
         return None
     if act.cause is Cause.PROMOTE and (undo := _undo(world, act)):
         return acts.begin(world, undo, RULE, now)
-    return acts.go_on(world, act, RULE, now) or Decision(
-        Rest(), RULE, "ActStuck", f"the {act.cause} to {act.to} cannot be finished: its revision is not remembered",
-        look_again=timedelta(seconds=5), stalled=True,
-    )  # fmt: skip
+    return acts.go_on(world, act, RULE, now)
 
 
 def _undo(world: World, act: Record) -> Record | None:

@@ -1,0 +1,77 @@
+"""A write of a switch that arrives after its revision was given up: traffic is brought back, and nothing stays stuck."""
+
+import pytest
+from tradingrelease.policy.model import Switch
+from tradingrelease.policy.reasons import Action, Condition
+
+from tests.builders import a_spec, a_stack
+from tests.simulator import SOON, Simulator
+
+PAIR = ("backend", "frontend")
+V1, V2, V3 = (a_spec(version, PAIR) for version in ("1.0.0", "2.0.0", "3.0.0"))
+
+
+class SlowNetwork(Simulator):
+    """Keeps back the first write of the switch to 2.0.0; the operator dies before it hears of it."""
+
+    late = None
+
+    def attempt(self, step):
+        if self.late is None and isinstance(step, Switch) and step.record.to == a_stack("2.0.0", PAIR).revision:
+            self.late = step
+            self.stop()
+            return SOON
+        return super().attempt(step)
+
+
+def held_back():
+    """Return the moment after 2.0.0 was to get traffic, and the write of its switch that is yet to arrive."""
+    sim = SlowNetwork(*PAIR)
+    sim.apply(V1)
+    sim.run(minutes=30)
+    sim.apply(V2)
+    sim.run_until(lambda sim: sim.down, minutes=2)
+    return sim, sim.late
+
+
+def selected(sim):
+    """Return the version that each Service selects."""
+    by_revision = {d.revision: d.created_version for d in sim.deployments.values()}
+    return {name: by_revision.get(s.selected, s.selected) for name, s in sim.services.items() if not s.preview_of}
+
+
+BOTH_LIVE = {"backend": "1.0.0", "frontend": "1.0.0"}
+
+
+def given_up_by_spec(sim):
+    sim.apply(V1)
+
+
+def given_up_by_order(sim):
+    sim.order(Action.ABORT, a_stack("2.0.0", PAIR).revision)
+
+
+@pytest.mark.parametrize("give_up", [given_up_by_spec, given_up_by_order])
+def test_a_switch_that_arrives_after_its_revision_was_given_up_is_put_back(give_up):
+    sim, late = held_back()
+    give_up(sim)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    assert selected(sim) == {"backend": "2.0.0", "frontend": "1.0.0"}, "the late write must arrive"
+    untouched = sim.services["frontend"].version
+    sim.run(seconds=2)
+    assert selected(sim) == BOTH_LIVE, sim.transcript
+    assert untouched == sim.services["frontend"].version, "nothing more may be moved to what was given up"
+    assert "ActGivenUp" in [note.reason for note in sim.notes]
+    assert sim.condition(Condition.PROMOTED)[0] == ("True" if give_up is given_up_by_spec else "False")
+
+
+def test_after_it_the_next_candidate_is_released_as_usual():
+    sim, late = held_back()
+    sim.apply(V3)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    sim.run(minutes=30)
+    assert (sim.live, selected(sim)) == ("3.0.0", {"backend": "3.0.0", "frontend": "3.0.0"}), sim.transcript
