@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
 
-.PHONY: help venv check format lock demo test unit e2e bench clean
+.PHONY: help venv check format lock demo test unit model e2e bench clean
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -35,6 +35,10 @@ check: venv ## format, lint, types, layers, spelling; seconds
 
 unit: venv ## tests that need no cluster
 	tools/test unit
+
+MODEL ?=
+model: venv ## model check of the write protocol, deep (MODEL="--seconds 600 --seed 7 'two operators'")
+	python -m tests.model $(MODEL)
 
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e

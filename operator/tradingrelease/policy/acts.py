@@ -106,7 +106,7 @@ def complete(world: World, act: Record) -> bool:
 
 
 def abandoned(world: World, act: Record) -> bool:
-    """Tell whether an act moves to what was given up meanwhile: a late write of it arrived, and says it is under way."""
+    """Tell whether an act moves to what was given up before one of its writes arrived."""
     memory = world.memory
     if act.cause is Cause.PROMOTE:
         return memory.candidate is None or memory.candidate.stack.revision != act.to

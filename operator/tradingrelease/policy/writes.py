@@ -157,7 +157,7 @@ def retire(step: model.Retire, unique: str) -> Requests:
             continue  # a Service that is gone counts as higher
         if service.selected == target.revision:
             return Stopped(1.0, f"Service {name} selects it")
-        if not outdated(claimed, service.version):
+        if needs_fence(claimed, service):
             yield fence(service, unique)
     yield _last(step, target)
     return None
@@ -171,6 +171,11 @@ def claimed_services(target: Deployment) -> Mapping[str, int]:
 def outdated(claimed: int, version: int) -> bool:
     """Tell whether no switch decided on a claim can land on a Service of this version."""
     return claimed < version
+
+
+def needs_fence(claimed: int, service: Service) -> bool:
+    """Tell whether a switch decided on a claim could still land on the Service as it was read."""
+    return not outdated(claimed, service.version)
 
 
 def fence(service: Service, unique: str) -> Merge:

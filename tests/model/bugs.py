@@ -1,0 +1,188 @@
+"""Protocol bugs, each planted by replacing one small named piece of the operator; the search must find every one.
+
+A bug names the scope that it is looked for in. The same scope without the bug is exhausted and clean, else finding
+something in it would prove nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from tradingrelease.policy import absorb, acts, model, names, probes, writes
+from tradingrelease.policy.pods import not_standing
+from tradingrelease.policy.reasons import Cause
+from tradingrelease.policy.rules import candidate, live, orders
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One mistake in the protocol."""
+
+    name: str
+    scope: str
+    pieces: tuple[tuple[ModuleType, str, Any], ...]
+    """(module, name, what stands there instead)"""
+    breaks: str
+    """The invariant that it breaks."""
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Let the operator have a bug for a while."""
+    replaced = [patch.object(module, name, piece) for module, name, piece in bug.pieces]
+    for piece in replaced:
+        piece.start()
+    try:
+        yield
+    finally:
+        for piece in replaced:
+            piece.stop()
+
+
+# --- the pieces -------------------------------------------------------------------------------------------------------
+
+_retire, _restore = writes.retire, writes.restore
+
+
+def _unguarded(_uid: str, _version: int, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": metadata}
+
+
+def _any_version(target: model.Deployment) -> writes.Delete:
+    return writes.Delete(writes.Resource.DEPLOYMENTS, target.name, "")
+
+
+def _always(*_: Any) -> bool:
+    return True
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+def _no_claims(*_: Any) -> dict[str, int]:
+    return {}
+
+
+def _no_claim(_world: model.World, deployment: model.Deployment, _services: set[str]) -> model.Claim:
+    return model.Claim(deployment.name, deployment.uid, deployment.version, {})
+
+
+def _differs(claimed: int, version: int) -> bool:
+    return claimed != version
+
+
+def _unguarded_claim(step: model.Claim) -> dict[str, Any]:
+    return {"metadata": {"annotations": {names.claim_key(s): str(v) for s, v in step.claims.items()}}}
+
+
+def _all_claims(world: model.World, deployment: model.Deployment, services: set[str]) -> model.Claim:
+    versions = {name: world.services[name].version for name in sorted(services) if name in world.services}
+    found = versions if versions != {n: deployment.claims.get(n) for n in versions} else {}
+    return model.Claim(deployment.name, deployment.uid, deployment.version, found)
+
+
+def _same_fence(service: model.Service, _unique: str) -> writes.Merge:
+    body = writes.guarded("", service.version, annotations={names.FENCE: "fenced"})
+    return writes.Merge(writes.Resource.SERVICES, service.name, body)
+
+
+def _zero_is_no_delete(step: model.Retire, unique: str) -> writes.Requests:
+    if step.delete:
+        return (yield from _retire(step, unique))
+    target = yield writes.Read(writes.Resource.DEPLOYMENTS, step.deployment)
+    if isinstance(target, model.Deployment):
+        yield writes._last(step, target)
+    return None
+
+
+def _switches_only(held: int, version: int, record: model.Record) -> bool:
+    return held == version or record.cause in {Cause.REPAIR, Cause.UNDO}
+
+
+def _of_the_spec(target: model.Deployment) -> dict[str, int]:
+    return {name: claimed for name, claimed in target.claims.items() if name == "backend"}
+
+
+def _missing_is_high(deployment: model.Deployment, service: str) -> int:
+    return deployment.claims.get(service, 1_000_000)
+
+
+def _not_lower(held: int, version: int, _: model.Record) -> bool:
+    return held >= version
+
+
+def _restored_with_claims(step: model.Restore) -> tuple[dict[str, Any], ...]:
+    return (
+        *_restore(step),
+        {"op": "add", "path": "/metadata/annotations/" + names.claim_key("backend").replace("/", "~1"), "value": "1"},
+    )
+
+
+def _from_the_start(memory: model.Memory) -> model.Memory:
+    began = next((e.started for e in memory.history if memory.live and e.revision == memory.live.stack.revision), None)
+    if began is None:
+        return memory
+    until = began + memory.settings.retain_for
+    return replace(memory, retained=tuple(replace(r, until=until) for r in memory.retained))
+
+
+def _green_too(world: model.World, stack: model.Stack, skip: model.Stack | None = None) -> str:
+    green = world.memory.live
+    return not_standing(world, stack, skip) or (not_standing(world, green.stack) if green else "")
+
+
+def _one_scope(_revision: str, _attempt: int | None) -> str:
+    return "everything"
+
+
+def _scope_of_revision(revision: str, attempt: int | None) -> str:
+    return f"{revision}/watch" if attempt is None else revision
+
+
+def _scopes(piece: Any) -> tuple[tuple[ModuleType, str, Any], ...]:
+    return tuple((module, "scope", piece) for module in (candidate, live, probes))
+
+
+BUGS = (
+    Bug("no precondition at all", "revert", ((writes, "guarded", _unguarded), (writes, "remove", _any_version)), "S1"),
+    Bug(
+        "Service version only",
+        "revert",
+        ((acts, "allows", _always), (acts, "claim", _no_claim), (writes, "claimed_services", _no_claims)),
+        "S1",
+    ),
+    Bug("claims compared for equality", "old read", ((writes, "outdated", _differs),), "S1"),
+    Bug("a claim patch without a precondition", "late claim", ((writes, "claim", _unguarded_claim),), "S1"),
+    Bug("a claim that may be lowered", "old read", ((acts, "claim", _all_claims),), "S1"),
+    Bug("a fence that repeats its value", "fenced twice", ((writes, "fence", _same_fence),), "S1"),
+    Bug("fence without claim", "asked again", ((acts, "allows", _always), (acts, "claim", _no_claim)), "S1"),
+    Bug("claim without fence", "revert", ((writes, "needs_fence", _never),), "S1"),
+    Bug("scaling to zero outside the delete rule", "abort", ((writes, "retire", _zero_is_no_delete),), "S1"),
+    Bug("a drift repair or undo without a claim", "half way", ((acts, "allows", _switches_only),), "S1"),
+    Bug(
+        "a delete that looks only at its own spec's Services",
+        "left out",
+        ((writes, "claimed_services", _of_the_spec),),
+        "S1",
+    ),
+    Bug(
+        "a missing claim read as not lower",
+        "unclaimed",
+        ((acts, "claimed", _missing_is_high), (acts, "allows", _not_lower)),
+        "S1",
+    ),
+    Bug("restoring a Deployment resets its claims", "edited", ((writes, "restore", _restored_with_claims),), "S1"),
+    Bug(
+        "a retention clock that starts before the switch",
+        "retention",
+        ((absorb, "_retention_follows_the_latest_switch", _from_the_start),),
+        "S3",
+    ),
+    Bug("a rollback that asks green", "rollback", ((orders, "not_standing", _green_too),), "S4"),
+    Bug("evidence carried over to another revision", "another revision", _scopes(_one_scope), "S2"),
+    Bug("evidence carried over to another attempt", "another attempt", _scopes(_scope_of_revision), "S2"),
+)

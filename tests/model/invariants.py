@@ -1,0 +1,208 @@
+"""What must hold (product.md 6), judged on what is stored, by other means than the policy's own.
+
+S1-S3 and S6 bind our writes: they are judged where a write of an operator arrives, with the state before and after it.
+"""
+
+from collections.abc import Iterator
+
+from tradingrelease.policy import acts, model, names
+from tradingrelease.policy.conditions import compute
+from tradingrelease.policy.model import Decision, Deployment, Rest, World
+from tradingrelease.policy.pods import not_standing, size
+from tradingrelease.policy.reasons import Action, Cause, Condition
+from tradingrelease.policy.writes import Create, Merge, Resource, Write
+
+from tests.builders import KEY
+from tests.model.world import PODS, READY, Ghost, Operator, State, pod_uid
+
+# --- where a write arrives --------------------------------------------------------------------------------------------
+
+
+def of_write(before: State, after: State, request: Write) -> Iterator[str]:
+    """Yield what a write of an operator broke."""
+    if (
+        isinstance(request, Create)
+        or before is after
+        or request.resource not in {Resource.SERVICES, Resource.DEPLOYMENTS}
+    ):
+        return
+    old, new = before.get(request.resource, request.name), after.get(request.resource, request.name)
+    if old is None or old is new:
+        return
+    yield from _s6(request, old.raw["metadata"].get("labels") or {})
+    if request.resource is Resource.SERVICES:
+        if not old.value.preview_of and new is not None:
+            yield from _s1_moved(after, old.value, new.value)
+            yield from _s2_proven(before, old.value, new.value)
+    else:
+        yield from _s1_went(before, old.value, new.value if new else None)
+        yield from _s3(before, old.value, new.value if new else None)
+
+
+def _s6(request: Write, labels: dict[str, str]) -> Iterator[str]:
+    marks = isinstance(request, Merge) and names.RELEASE in (request.body["metadata"].get("labels") or {})
+    if labels.get(names.RELEASE) != KEY.name and not marks:
+        yield f"S6: a write to {request.resource} {names.RELEASE}={labels.get(names.RELEASE)}, which is not ours"
+
+
+def _s1_moved(after: State, old: model.Service, new: model.Service) -> Iterator[str]:
+    if old.selected == new.selected:
+        return
+    if new.selected in {None, names.NOTHING}:
+        undone = new.record is not None and new.record.cause is Cause.UNDO
+        if old.selected not in {None, names.NOTHING} and not undone:
+            yield f"S1: Service {new.name} is made to select nothing"
+        return
+    found = [d for d in after.deployments if d.revision == new.selected]
+    if not found:
+        yield f"S1: OUTAGE: Service {new.name} selects {new.selected}, whose Deployment does not exist"
+    elif all(d.replicas == 0 for d in found):
+        yield f"S1: OUTAGE: Service {new.name} selects {new.selected}, whose Deployment has 0 replicas"
+
+
+def _s1_went(before: State, old: Deployment, new: Deployment | None) -> Iterator[str]:
+    if (new is not None and new.replicas > 0) or old.replicas == 0:
+        return
+    selecting = [s.name for s in before.services if s.selected == old.revision and names.RELEASE in s.labels]
+    if selecting:
+        how = "deleted" if new is None else "scaled to 0"
+        yield f"S1: OUTAGE: Deployment {old.name} is {how}, and Service {', '.join(selecting)} selects it"
+
+
+def _s2_proven(before: State, old: model.Service, new: model.Service) -> Iterator[str]:
+    record = new.record
+    if old.selected == new.selected or record is None or record.cause is not Cause.ROLLBACK:
+        return
+    proven = [d for d in before.deployments if d.revision == new.selected and d.proven]
+    if not proven:
+        yield f"S2: Service {new.name} is rolled back to {new.selected}, which was never proven"
+
+
+def _s3(before: State, old: Deployment, new: Deployment | None) -> Iterator[str]:
+    if new is not None and new.replicas >= old.replicas:
+        return
+    how = "deleted" if new is None else f"scaled to {new.replicas}"
+    memory = before.memory
+    for retained in memory.retained:
+        if any(m.name == old.component and m.revision == old.revision for m in retained.stack.members):
+            yield f"S3: retained Deployment {old.name} is {how}"
+    span = memory.settings.retain_for
+    for component, name, at in before.ghost.left:
+        kept = (component, name) == (old.component, old.name) and before.now - at < span.total_seconds()
+        latched = any(m.revision == old.revision for entry in memory.latched for m in entry.stack.members)
+        if kept and not latched:
+            yield f"S3: Deployment {old.name} is {how} {before.now - at} s after it lost its traffic, promised are {span}"
+
+
+def remembered(before: State, after: State, request: Write) -> Ghost:
+    """Return what the invariants remember once a write has arrived: who lost its traffic last, and when."""
+    ghost = after.ghost
+    if not isinstance(request, Merge) or request.resource is not Resource.SERVICES:
+        return ghost
+    old, new = before.get(Resource.SERVICES, request.name), after.get(Resource.SERVICES, request.name)
+    if old is None or new is None or old.value.selected == new.value.selected:
+        return ghost
+    left = {component: (name, at) for component, name, at in ghost.left}
+    for d in before.deployments:
+        if d.revision == old.value.selected and d.proven and request.name in d.claims:
+            left[d.component] = (d.name, after.now)
+    return Ghost(ghost.proofs, tuple(sorted((c, n, at) for c, (n, at) in left.items())))
+
+
+# --- where an operator decides ----------------------------------------------------------------------------------------
+
+
+def of_decision(state: State, operator: Operator, world: World, decision: Decision) -> Iterator[str]:
+    """Yield what a decision breaks."""
+    yield from _s2_verified(state, world, decision)
+    yield from _s4(state, operator, world, decision)
+
+
+def _s2_verified(state: State, world: World, decision: Decision) -> Iterator[str]:
+    step, candidate = decision.step, world.memory.candidate
+    if not isinstance(step, model.Switch) or step.record.cause is not Cause.PROMOTE:
+        return
+    if candidate is None or candidate.stack.revision != step.record.to:
+        yield f"S2: Service {step.service} is moved to {step.record.to}, which is no candidate any more"
+        return
+    if acts.unfinished(world):
+        return  # from its first Service to its last a switch is one act
+    live = world.memory.live
+    for member in candidate.stack.members:
+        same = live.stack.member(member.name) if live else None
+        if same is not None and same.revision == member.revision:
+            continue
+        deployment = world.deployment(member.name, member.revision)
+        for pod in world.pods_of(deployment) if deployment else ():
+            proof = (candidate.stack.revision, candidate.attempt, pod.uid)
+            if proof not in state.ghost.proofs:
+                yield (
+                    f"S2: switch to {candidate.stack.version}, whose pod never passed its check in this revision's "
+                    f"attempt {candidate.attempt}"
+                )
+
+
+def _s4(state: State, operator: Operator, world: World, decision: Decision) -> Iterator[str]:
+    """Yield an ordered rollback that waits though blue stands at full size, whatever green is like."""
+    memory = world.memory
+    waits = isinstance(decision.step, Rest) and decision.memory is None
+    if operator.behind or not waits or memory.live is None or acts.unfinished(world):
+        return
+    open_orders = [o for o in world.orders if o.action is Action.ROLLBACK and o.phase not in {"Done", "Refused"}]
+    answered = {a.uid for a in memory.answers}
+    target = next((r for r in memory.retained if memory.latch_of(r.stack.revision) is None), None)
+    for order in open_orders:
+        if order.uid in answered or order.revision != memory.live.stack.revision or target is None:
+            continue
+        here, wanted = size(world, target.stack)
+        if not not_standing(world, target.stack) and here >= wanted:
+            yield f"S4: blue stands at full size, and the ordered rollback waits: {decision.because}"
+
+
+# --- where time passes, and at the end --------------------------------------------------------------------------------
+
+
+def of_time(state: State, resting: list[tuple[Operator, Decision]], seconds: int) -> Iterator[str]:
+    """Yield what must not last: a component half switched while an operator sees it and could write (S10)."""
+    live = state.memory.live
+    if seconds < 10 or live is None or all(o.behind or d.stalled for o, d in resting):
+        return
+    selected = {s.name: s.selected for s in state.services}
+    for member in live.stack.members:
+        found = {selected[name] for name in member.services if name in selected}
+        if len(found) > 1:
+            text = ", ".join(sorted(map(str, found)))
+            yield f"S10: component {member.name} stays half switched: its Services select {text}"
+
+
+def ended(state: State, world: World, decision: Decision) -> str:
+    """Say why a state in which everybody rests is an end: the word of Ready or of Stalled; "" if it is none."""
+    found = compute(world, decision)
+    ready, stalled = found[Condition.READY], found[Condition.STALLED]
+    if ready.status == "True":
+        return f"Ready: {ready.reason}"
+    return f"Stalled: {stalled.reason}" if stalled.status == "True" else ""
+
+
+def of_end(state: State) -> Iterator[str]:
+    """Yield what is one too many where everything has come to rest (S5)."""
+    memory = state.memory
+    most = 1 + (memory.settings.retain_revisions + 1) + 1 + 1
+    for component in {d.component for d in state.deployments}:
+        count = sum(d.component == component for d in state.deployments)
+        if count > most:
+            yield f"S5: {count} Deployments of component {component}, at most {most}"
+
+
+def evidence(state: State, world: World) -> Ghost:
+    """Return the ghost with what a probe of every pod proves now."""
+    candidate = world.memory.candidate
+    if candidate is None:
+        return state.ghost
+    found = set(state.ghost.proofs)
+    for d in state.deployments:
+        member = candidate.stack.member(d.component)
+        life = state.get(PODS, d.uid)
+        if member and member.revision == d.revision and life and life.mode == READY:
+            found.add((candidate.stack.revision, candidate.attempt, pod_uid(d, life)))
+    return Ghost(frozenset(found), state.ghost.left)

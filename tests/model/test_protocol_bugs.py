@@ -1,0 +1,28 @@
+"""The search finds every bug that can be planted into the protocol, and finds nothing where none is planted."""
+
+import pytest
+
+from tests.model.bugs import BUGS, planted
+from tests.model.scopes import SCOPES
+from tests.model.search import Limits, search
+
+DIRECTED = sorted({bug.scope for bug in BUGS})
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_found(bug):
+    """Shows the way there with `pytest -rP` (or `python -m tests.model --bugs`)."""
+    scope = SCOPES[bug.scope]
+    with planted(bug):
+        found = search(scope.begin(), scope.play, Limits(calm=bug.breaks != "S1"))
+    print(found.violation)
+    assert found.violation is not None, f"{bug.name}: {found.outcome} after {found.states} states"
+    assert found.violation.text.startswith(bug.breaks), str(found.violation)
+
+
+@pytest.mark.parametrize("name", DIRECTED)
+def test_without_the_bug_nothing_is_found_in_all_that_may_happen(name):
+    scope = SCOPES[name]
+    found = search(scope.begin(), scope.play)
+    assert found.violation is None, str(found.violation)
+    assert found.exhausted
