@@ -69,7 +69,11 @@ def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
 
 
 def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
-    """Return the memory after the candidate got the traffic: it is live, the former live retained if proven."""
+    """Return the memory after the candidate got the traffic: it is live, the former live retained if proven.
+
+    Watch and retention count from now, when every Service is seen to select it: the write may have been on its way for
+    a while since `act.at`, and nobody may have watched since it arrived.
+    """
     candidate, former = memory.candidate, memory.live
     if candidate is None:
         return memory, ()
@@ -85,9 +89,9 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
     )
     result = replace(
         memory,
-        live=Live(candidate.stack, act.at, act.at, None, act.act),
+        live=Live(candidate.stack, now, now, None, act.act),
         candidate=None,
-        retained=_retain(memory, former, act.at, leaving_for=candidate.stack),
+        retained=_retain(memory, former, now, leaving_for=candidate.stack),
         history=remember(memory.history, entry),
     )
     left = f" (from {former.stack.version})" if former else ""
@@ -104,12 +108,12 @@ def _rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
     if left is None or target is None:
         return memory, ()
     kept = tuple(r for r in memory.retained if r.stack.revision != act.to)
-    memory = replace(memory, retained=kept, live=Live(target, act.at, act.at, act.at, act.act))
+    memory = replace(memory, retained=kept, live=Live(target, now, now, now, act.act))
     if act.latches:
         latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at)
         memory = replace(memory, latched=latched(memory.latched, latch))
     else:
-        memory = replace(memory, retained=_retain(memory, left, act.at, leaving_for=target))
+        memory = replace(memory, retained=_retain(memory, left, now, leaving_for=target))
     outcome = Outcome.ROLLED_BACK
     memory = replace(memory, history=close(memory.history, left.stack.revision, outcome, act.reason, act.because, now))
     restored = HistoryEntry(

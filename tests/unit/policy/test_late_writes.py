@@ -1,5 +1,7 @@
 """A write of a switch that arrives after its revision was given up: traffic is brought back, and nothing stays stuck."""
 
+from datetime import timedelta
+
 import pytest
 from tradingrelease.policy.model import Switch
 from tradingrelease.policy.reasons import Action, Condition
@@ -75,3 +77,29 @@ def test_after_it_the_next_candidate_is_released_as_usual():
     sim.attempt(late)
     sim.run(minutes=30)
     assert (sim.live, selected(sim)) == ("3.0.0", {"backend": "3.0.0", "frontend": "3.0.0"}), sim.transcript
+
+
+def test_watch_and_retention_count_from_when_the_switch_is_seen_and_not_from_when_it_was_sent():
+    sim, late = held_back()
+    sim.run(hours=2)
+    sim.attempt(late)
+    arrived = sim.now
+    sim.run(hours=1)
+    sim.restart()
+    sim.run(seconds=1)
+    live, blue = sim.memory.live, sim.memory.retained[0]
+    assert (sim.live, blue.stack.version) == ("2.0.0", "1.0.0")
+    assert blue.until >= arrived + timedelta(hours=24), "blue is promised for a day after the switch"
+    assert live.watch_since >= sim.now - timedelta(seconds=1), "nobody watched before"
+
+
+def test_a_crash_counts_that_came_before_anybody_saw_the_switch():
+    sim, late = held_back()
+    sim.attempt(late)
+    sim.run(seconds=2)
+    green = next(life.uid for life in sim.lives.values() if life.image == "backend:2.0.0")
+    sim.crash(green)
+    sim.run(seconds=20)
+    sim.restart()
+    sim.run(seconds=5)
+    assert (sim.live, sim.memory.latched[0].reason) == ("1.0.0", "Crashed"), sim.transcript

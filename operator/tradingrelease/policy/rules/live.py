@@ -258,7 +258,7 @@ def failing(world: World, live: Live, now: datetime) -> Failure | None:
 
 
 def _member_failing(world: World, live: Live, member: Member, deployment: Deployment) -> Failure | None:
-    if text := crashed_since(world, deployment, live.since):
+    if text := crashed_since(world, deployment, _switched(world, live)):
         return Failure("Crashed", f"component {member.name} crashed in its watch: {text}")
     health = world.health_of(live.stack.revision, member.name)
     if health is None:
@@ -271,6 +271,12 @@ def _member_failing(world: World, live: Live, member: Member, deployment: Deploy
             text = f"component {member.name}, pod {pod.name}: health failed {times}: {streak.last}"
             return Failure("HealthFailed", text)
     return None
+
+
+def _switched(world: World, live: Live) -> datetime:
+    """Return when live's switch was written: a crash counts also if nobody had seen the switch complete by then."""
+    written = (e.switched for e in world.memory.history if e.revision == live.stack.revision and e.switched)
+    return min(next(written, live.since), live.since)
 
 
 def next_death(world: World, now: datetime) -> timedelta | None:
