@@ -64,7 +64,7 @@ def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
     if act.cause is Cause.PROMOTE:
         return promoted(memory, act, now)
     if act.cause is Cause.ROLLBACK:
-        return _rolled_back(memory, act, now)
+        return rolled_back(memory, act, now)
     return _undone(memory, act, now)
 
 
@@ -103,7 +103,8 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
     return result, (note,)
 
 
-def _rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
+def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
+    """Return the memory after a retained stack got the traffic back: what was live is latched, or retained."""
     left, target = memory.live, next((r.stack for r in memory.retained if r.stack.revision == act.to), None)
     if left is None or target is None:
         return memory, ()

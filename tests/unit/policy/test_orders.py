@@ -1,9 +1,12 @@
 """An order acts when it is given, or never: nobody expects it to act ten minutes later."""
 
+from dataclasses import replace
+
 import pytest
+from tradingrelease.policy.decide import decide
 from tradingrelease.policy.reasons import Action, Condition
 
-from tests.builders import a_spec
+from tests.builders import NOW, a_release, a_service, a_spec, a_stack
 from tests.simulator import Behaviour, Simulator
 
 
@@ -57,3 +60,27 @@ def test_answered_orders_are_kept_for_ninety_days(sim):
     assert sim.orders[order.uid].phase == "Refused"
     sim.run(days=2)
     assert order.uid not in sim.orders
+
+
+# --- a rollback for which nothing seems to move ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_read():
+    """Return 2.0.0 live by memory, and its Service as it was read before that: still selecting 1.0.0."""
+    blue = a_service("backend", a_stack("1.0.0").members[0].revision)
+    return a_release().promoted("2.0.0").having(services={"backend": blue})
+
+
+def test_a_rollback_by_manifest_decided_on_an_old_read_retains_what_it_leaves(old_read):
+    world = old_read.asking(a_spec("1.0.0")).world()
+    claimed = {name: replace(d, claims={"backend": 99}) for name, d in world.deployments.items()}
+    memory = decide(replace(world, deployments=claimed), NOW).memory
+    assert (memory.live.stack.version, [r.stack.version for r in memory.retained]) == ("1.0.0", ["2.0.0"])
+
+
+def test_an_ordered_rollback_decided_on_an_old_read_is_answered_and_latches_what_it_leaves(old_read):
+    given = old_read.ordered(Action.ROLLBACK, a_stack("2.0.0").revision).world()
+    memory = decide(given, NOW).memory
+    assert (memory.live.stack.version, [latch.stack.version for latch in memory.latched]) == ("1.0.0", ["2.0.0"])
+    assert [(a.uid, a.phase) for a in memory.answers] == [(given.orders[0].uid, "Done")]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tradingrelease.policy import acts
-from tradingrelease.policy.absorb import answer, latch_candidate
+from tradingrelease.policy.absorb import answer, latch_candidate, rolled_back
 from tradingrelease.policy.model import (
     Answer,
     Candidate,
@@ -15,6 +15,7 @@ from tradingrelease.policy.model import (
     Note,
     Order,
     Paused,
+    Record,
     Rest,
     Retained,
     World,
@@ -122,17 +123,18 @@ def roll_back(  # noqa: PLR0913 - an act with all that it says of itself
             look_again=max(since + REGAIN - now, acts.SOON),
         )  # fmt: skip
     record = rollback_record(live.stack, target.stack, because=because, reason=reason, order=order, latches=latches)
-    return acts.begin(world, record, RULE, now) or _nothing_moves(world, target, now)
+    return acts.begin(world, record, RULE, now) or _there_already(world, record, now)
 
 
-def _nothing_moves(world: World, target: Retained, now: datetime) -> Decision:
-    """Finish a rollback for which no Service has to move: the two stacks share their component revisions."""
-    live = world.memory.live
-    kept = tuple(r for r in world.memory.retained if r is not target)
-    back = live and replace(live, stack=target.stack, since=now, watch_since=now, proven_at=now)
-    memory = replace(world.memory, live=back, retained=kept)
-    text = f"version {target.stack.version} runs the same component revisions: settings only"
-    return Decision(Rest(), RULE, "SettingsOnly", text, memory=memory)
+def _there_already(world: World, record: Record, now: datetime) -> Decision:
+    """Take a rollback for done for which no Service has to move.
+
+    The two stacks share their component revisions, or somebody else moved the Services; or they were read before live
+    got them, and will be put back like any drift. What is left is latched or retained in every case.
+    """
+    number = max(world.memory.act, world.memory.live.act if world.memory.live else 0)
+    memory, notes = rolled_back(world.memory, replace(record, act=number, at=now), now)
+    return Decision(Rest(), RULE, "RolledBack", record.because, memory=memory, notes=notes)
 
 
 def _abort(world: World, order: Order, now: datetime) -> Decision:
