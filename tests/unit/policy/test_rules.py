@@ -147,6 +147,19 @@ def test_what_a_service_still_selects_is_not_retired():
     assert not isinstance(decide(replace(world, services={"backend": service}), NOW).step, Retire)
 
 
+def test_a_candidate_that_crashed_in_an_earlier_attempt_is_not_made_anew_while_a_service_selects_it():
+    """A late write of its first attempt may have arrived; a Retire would be refused again and again."""
+    ready = a_release().candidate()
+    crashed = tuple(
+        replace(p, containers=(a_container(restarts=1),), created_at=NOW - timedelta(hours=1)) for p in ready.pods
+    )
+    made = {n: replace(d, created_at=NOW - timedelta(hours=1)) for n, d in ready.deployments.items()}
+    world = replace(ready, pods=crashed, deployments=made).world()
+    assert isinstance(decide(world, NOW).step, Retire)
+    selected = {**world.services, "backend": a_service("backend", a_stack("2.0.0").members[0].revision)}
+    assert not isinstance(decide(replace(world, services=selected), NOW).step, Retire)
+
+
 def test_a_deployment_that_is_failed_in_one_revision_and_live_in_another_stays():
     release = a_release().live("1.0.0")
     shared = replace(a_stack("1.0.0"), revision="failed-one")

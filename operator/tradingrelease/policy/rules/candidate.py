@@ -233,7 +233,9 @@ def _revive(world: World, candidate: Candidate, member: Member, deployment: Depl
     # Creation times have whole seconds: what was made for this attempt must not look older than it.
     before = candidate.started_at - timedelta(seconds=1)
     spent = [p for p in world.pods_of(deployment) if p.created_at < before and _spent(p)]
-    if spent and deployment.created_at < before and not _retained(world, member):
+    # What a Service selects, by a late write or another hand, stays: it may come up by itself, else its time runs out.
+    held = _retained(world, member) or any(s.selected == member.revision for s in acts.steered(world).values())
+    if spent and deployment.created_at < before and not held:
         text = f"Deployment {deployment.name} failed in an earlier attempt ({spent[0].name}): made anew"
         return Decision(
             Retire(deployment.name, deployment.uid, deployment.claims, delete=True), rule, "Deploying", text
