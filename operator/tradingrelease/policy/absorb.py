@@ -39,10 +39,10 @@ def absorb(world: World, now: datetime) -> Absorbed:
     memory = world.memory
     notes: tuple[Note, ...] = ()
     act = acts.unfinished(world)
-    if act is not None and acts.complete(world, act):
-        memory, notes = _finish(memory, act, now)
-    elif act is not None and acts.abandoned(world, act):
+    if act is not None and acts.abandoned(world, act):
         memory, notes = _given_up(memory, act)
+    elif act is not None and acts.complete(world, act):
+        memory, notes = _finish(memory, act, now)
     elif act is None and memory.live is None and memory.candidate is None:
         memory, notes = _take_over(world, now)
     elif memory.live is not None:
@@ -75,7 +75,7 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
     a while since `act.at`, and nobody may have watched since it arrived.
     """
     candidate, former = memory.candidate, memory.live
-    if candidate is None:
+    if candidate is None or candidate.stack.revision != act.to:
         return memory, ()
     entry = HistoryEntry(
         candidate.stack.revision,

@@ -109,7 +109,8 @@ def abandoned(world: World, act: Record) -> bool:
     """Tell whether an act moves to what was given up before one of its writes arrived."""
     memory = world.memory
     if act.cause is Cause.PROMOTE:
-        return memory.candidate is None or memory.candidate.stack.revision != act.to
+        stacks = [s for s in (memory.candidate and memory.candidate.stack, memory.live and memory.live.stack) if s]
+        return all(stack.revision != act.to for stack in stacks)
     return act.cause is Cause.ROLLBACK and all(r.stack.revision != act.to for r in memory.retained)
 
 

@@ -7,10 +7,10 @@ from tradingrelease.policy.model import Switch
 from tradingrelease.policy.reasons import Action, Condition
 
 from tests.builders import a_spec, a_stack
-from tests.simulator import SOON, Simulator
+from tests.simulator import SOON, Behaviour, Simulator
 
 PAIR = ("backend", "frontend")
-V1, V2, V3 = (a_spec(version, PAIR) for version in ("1.0.0", "2.0.0", "3.0.0"))
+V1, V3 = a_spec("1.0.0", PAIR), a_spec("3.0.0", PAIR)
 
 
 class SlowNetwork(Simulator):
@@ -19,19 +19,19 @@ class SlowNetwork(Simulator):
     late = None
 
     def attempt(self, step):
-        if self.late is None and isinstance(step, Switch) and step.record.to == a_stack("2.0.0", PAIR).revision:
+        if self.late is None and isinstance(step, Switch) and self.spec.version == "2.0.0":
             self.late = step
             self.stop()
             return SOON
         return super().attempt(step)
 
 
-def held_back():
+def held_back(components=PAIR):
     """Return the moment after 2.0.0 was to get traffic, and the write of its switch that is yet to arrive."""
-    sim = SlowNetwork(*PAIR)
-    sim.apply(V1)
+    sim = SlowNetwork(*components)
+    sim.apply(a_spec("1.0.0", components))
     sim.run(minutes=30)
-    sim.apply(V2)
+    sim.apply(a_spec("2.0.0", components))
     sim.run_until(lambda sim: sim.down, minutes=2)
     return sim, sim.late
 
@@ -49,8 +49,8 @@ def given_up_by_spec(sim):
     sim.apply(V1)
 
 
-def given_up_by_order(sim):
-    sim.order(Action.ABORT, a_stack("2.0.0", PAIR).revision)
+def given_up_by_order(sim, components=PAIR):
+    sim.order(Action.ABORT, a_stack("2.0.0", components).revision)
 
 
 @pytest.mark.parametrize("give_up", [given_up_by_spec, given_up_by_order])
@@ -77,6 +77,21 @@ def test_after_it_the_next_candidate_is_released_as_usual():
     sim.attempt(late)
     sim.run(minutes=30)
     assert (sim.live, selected(sim)) == ("3.0.0", {"backend": "3.0.0", "frontend": "3.0.0"}), sim.transcript
+
+
+def test_a_late_switch_to_an_aborted_revision_makes_nothing_else_live():
+    """With one Service it is complete when it arrives; the candidate of now is another one, and not verified."""
+    sim, late = held_back(PAIR[:1])
+    given_up_by_order(sim, PAIR[:1])
+    sim.behaviours["backend:3.0.0"] = Behaviour(healthy=False)
+    sim.apply(a_spec("3.0.0", PAIR[:1]))
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    assert selected(sim) == {"backend": "2.0.0"}, "the late write must arrive"
+    sim.run(seconds=2)
+    assert (sim.live, selected(sim)) == ("1.0.0", {"backend": "1.0.0"}), sim.transcript
+    assert sim.memory.candidate.stack.version == "3.0.0", "it is still to be verified"
 
 
 def test_watch_and_retention_count_from_when_the_switch_is_seen_and_not_from_when_it_was_sent():
