@@ -66,7 +66,9 @@ def traffic_has_a_home(world: World, now: datetime) -> Decision | None:
     for member in live.stack.members:
         if names.deployment_name(world.key.name, member.name, member.revision) in world.deployments:
             continue
-        if not any(s.selected == member.revision for n in member.services if (s := world.services.get(n))):
+        # A Service made anew selects nothing of ours until it is put back, which takes a Deployment.
+        home = {member.revision, names.NOTHING, None}
+        if not any(s.selected in home for n in member.services if (s := world.services.get(n))):
             continue
         if decision := recreate(world, live.stack, member, rule):
             text = f"live Deployment of component {member.name} was deleted: recreated from its stored spec"
