@@ -332,14 +332,16 @@ def test_a_transition_time_moves_only_with_its_status():
 # --- repair -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("selected", [names.NOTHING, None])
-def test_a_live_deployment_is_made_anew_also_when_its_service_was_made_anew(selected):
-    """Its Service selects nothing then, and can only be put back to a Deployment that stands."""
-    service = a_service("backend", names.NOTHING)
-    service = service if selected else replace(service, selector={"app": "backend"})
+@pytest.mark.parametrize("selector", [{}, {names.REVISION: names.NOTHING}, {names.REVISION: "another"}])
+def test_a_live_deployment_is_made_anew_whatever_its_service_selects(selector):
+    """The Service was made anew, or somebody else wrote it: it can only be put back to a Deployment that stands."""
+    service = replace(a_service("backend", names.NOTHING), selector={"app": "backend", **selector})
     world = a_release().live().having(services={"backend": service}).world()
-    step = decide(replace(world, deployments={}, pods=()), NOW).step
-    assert isinstance(step, CreateDeployment)
+    gone = replace(world, deployments={}, pods=())
+    assert isinstance(decide(gone, NOW).step, CreateDeployment)
+    if selector:
+        broken = replace(service, annotations={**service.annotations, names.BREAK_GLASS: "true"})
+        assert not isinstance(decide(replace(gone, services={"backend": broken}), NOW).step, CreateDeployment)
 
 
 def test_a_live_deployment_that_was_deleted_is_made_anew_with_its_claims():

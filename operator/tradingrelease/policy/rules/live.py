@@ -66,9 +66,10 @@ def traffic_has_a_home(world: World, now: datetime) -> Decision | None:
     for member in live.stack.members:
         if names.deployment_name(world.key.name, member.name, member.revision) in world.deployments:
             continue
-        # A Service made anew selects nothing of ours until it is put back, which takes a Deployment.
-        home = {member.revision, names.NOTHING, None}
-        if not any(s.selected in home for n in member.services if (s := world.services.get(n))):
+        services = [s for n in member.services if (s := world.services.get(n))]
+        # One that selects something else, or nothing, is to be put back to it (unless somebody broke the glass).
+        comes_back = acts.unfinished(world) is None and any(not s.break_glass for s in services)
+        if not comes_back and all(s.selected != member.revision for s in services):
             continue
         if decision := recreate(world, live.stack, member, rule):
             text = f"live Deployment of component {member.name} was deleted: recreated from its stored spec"
