@@ -4,6 +4,7 @@ S1-S3 and S6 bind our writes: they are judged where a write of an operator arriv
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tradingrelease.policy import acts, model, names
 from tradingrelease.policy.conditions import compute
@@ -54,6 +55,8 @@ def _s1_moved(after: State, old: model.Service, new: model.Service) -> Iterator[
             yield f"S1: Service {new.name} is made to select nothing"
         return
     found = [d for d in after.deployments if d.revision == new.selected]
+    if any(name.endswith(f"-{new.selected}") for name in after.ghost.robbed):
+        return
     if not found:
         yield f"S1: OUTAGE: Service {new.name} selects {new.selected}, whose Deployment does not exist"
     elif all(d.replicas == 0 for d in found):
@@ -63,7 +66,9 @@ def _s1_moved(after: State, old: model.Service, new: model.Service) -> Iterator[
 def _s1_went(before: State, old: Deployment, new: Deployment | None) -> Iterator[str]:
     if (new is not None and new.replicas > 0) or old.replicas == 0:
         return
-    selecting = [s.name for s in before.services if s.selected == old.revision and names.RELEASE in s.labels]
+    # What others made a Service select after we read it, no claim of ours can prevent.
+    ours = [s for s in before.services if s.record and s.record.selected == s.selected and names.RELEASE in s.labels]
+    selecting = [s.name for s in ours if s.selected == old.revision]
     if selecting:
         how = "deleted" if new is None else "scaled to 0"
         yield f"S1: OUTAGE: Deployment {old.name} is {how}, and Service {', '.join(selecting)} selects it"
@@ -73,8 +78,7 @@ def _s2_proven(before: State, old: model.Service, new: model.Service) -> Iterato
     record = new.record
     if old.selected == new.selected or record is None or record.cause is not Cause.ROLLBACK:
         return
-    proven = [d for d in before.deployments if d.revision == new.selected and d.proven]
-    if not proven:
+    if not any(name.endswith(f"-{new.selected}") for name in before.ghost.proven):
         yield f"S2: Service {new.name} is rolled back to {new.selected}, which was never proven"
 
 
@@ -97,7 +101,13 @@ def _s3(before: State, old: Deployment, new: Deployment | None) -> Iterator[str]
 def remembered(before: State, after: State, request: Write) -> Ghost:
     """Return what the invariants remember once a write has arrived: who lost its traffic last, and when."""
     ghost = after.ghost
-    if not isinstance(request, Merge) or request.resource is not Resource.SERVICES:
+    if isinstance(request, Create) and request.body["metadata"]["name"] in ghost.robbed:
+        return replace(ghost, robbed=ghost.robbed - {request.body["metadata"]["name"]})
+    if not isinstance(request, Merge):
+        return ghost
+    if request.resource is Resource.DEPLOYMENTS and after.get(Resource.DEPLOYMENTS, request.name).value.proven:
+        return replace(ghost, proven=ghost.proven | {request.name})
+    if request.resource is not Resource.SERVICES:
         return ghost
     old, new = before.get(Resource.SERVICES, request.name), after.get(Resource.SERVICES, request.name)
     if old is None or new is None or old.value.selected == new.value.selected:
@@ -106,7 +116,16 @@ def remembered(before: State, after: State, request: Write) -> Ghost:
     for d in before.deployments:
         if d.revision == old.value.selected and d.proven and request.name in d.claims:
             left[d.component] = (d.name, after.now)
-    return Ghost(ghost.proofs, tuple(sorted((c, n, at) for c, (n, at) in left.items())))
+    return replace(ghost, left=tuple(sorted((c, n, at) for c, (n, at) in left.items())))
+
+
+def known_as_proven(state: State) -> Ghost:
+    """Return the ghost once a memory is stored: what ended its watch well is proven, annotated yet or not."""
+    live = state.memory.live
+    if live is None or live.proven_at is None:
+        return state.ghost
+    found = {names.deployment_name(KEY.name, m.name, m.revision) for m in live.stack.members}
+    return replace(state.ghost, proven=state.ghost.proven | found)
 
 
 # --- where an operator decides ----------------------------------------------------------------------------------------
@@ -184,8 +203,19 @@ def ended(state: State, world: World, decision: Decision) -> str:
     return f"Stalled: {stalled.reason}" if stalled.status == "True" else ""
 
 
-def of_end(state: State) -> Iterator[str]:
-    """Yield what is one too many where everything has come to rest (S5)."""
+ENDS = frozenset(
+    {
+        "Ready: Proven", "Stalled: Aborted", "Stalled: Crashed", "Stalled: DeadlineExceeded", "Stalled: HealthFailed",
+        "Stalled: NoEndpoint", "Stalled: NothingToRollBackTo", "Stalled: Ordered",
+    }
+)  # fmt: skip
+"""Where a release may come to rest once faults have stopped. Any other reason means that it is stuck."""
+
+
+def of_end(state: State, end: str) -> Iterator[str]:
+    """Yield what is wrong where everything has come to rest: liveness, and what is one too many (S5)."""
+    if end not in ENDS:
+        yield f"liveness: it ends as {end}, though no fault is left"
     memory = state.memory
     most = 1 + (memory.settings.retain_revisions + 1) + 1 + 1
     for component in {d.component for d in state.deployments}:
@@ -205,4 +235,4 @@ def evidence(state: State, world: World) -> Ghost:
         life = state.get(PODS, d.uid)
         if member and member.revision == d.revision and life and life.mode == READY:
             found.add((candidate.stack.revision, candidate.attempt, pod_uid(d, life)))
-    return Ghost(frozenset(found), state.ghost.left)
+    return replace(state.ghost, proofs=frozenset(found))

@@ -37,6 +37,8 @@ from tests.model.world import (
 
 Json = dict[str, Any]
 
+LATER = "; tries again later"
+
 # Steps on what only their release uses: they commute with all that others do, so nothing is gained by waiting.
 PRIVATE = (
     model.StoreSpec, model.DryRun, model.CreatePreview, model.PatchPreview, model.DeletePreview, model.Ask,
@@ -148,7 +150,7 @@ def _operator(state: State, operator: Operator, play: Play) -> tuple[list[Move],
     if decision.memory is not None:
         return _remember(state, operator, world, decision, broken), None
     if isinstance(decision.step, Rest):
-        after = _answered(state, world, decision)
+        after = _answered(state, world)
         seen_orders = (
             [Move(f"operator {operator.name} marks the order as seen", noticed(after))] if after is not state else []
         )
@@ -178,11 +180,12 @@ def _remember(
         return [] if not broken else [Move(text, replace(state), broken)]
     if after is state:
         return []
-    after = _answered(after, replace(world, memory=from_status(status_of(memory))), decision)
+    after = _answered(after, replace(world, memory=from_status(status_of(memory))))
+    after = replace(after, ghost=invariants.known_as_proven(after))
     return [Move(text, noticed(_told(after, operator, Resource.RELEASES, KEY.name)), broken)]
 
 
-def _answered(state: State, world: World, _: Decision) -> State:
+def _answered(state: State, world: World) -> State:
     """Write the answers of orders, as cluster/report.py does."""
     answers = {a.uid: a for a in world.memory.answers}
     for name, order in state.kinds[Resource.COMMANDS].items():
@@ -258,7 +261,7 @@ def _next_request(state: State, operator: Operator, task: Task, play: Play) -> I
             request = asked.send(answer.value if answer else None)
     except StopIteration as end:
         text = end.value.said if isinstance(end.value, Stopped) else "done"
-        yield Move(f"operator {operator.name} stops: {told(text)}", noticed(_with(state, idle)))
+        yield Move(f"operator {operator.name} stops: {told(text)}{LATER}", noticed(_with(state, idle)))
         return
     if isinstance(request, Read):
         found: Stored | None = state.get(request.resource, request.name)
@@ -480,6 +483,7 @@ def _write_deployment(state: State, name: str) -> Iterator[Move]:
         yield Move(f"somebody edits Deployment {told(name)}", noticed(after))
     if state.budget("remove"):
         after = applied(state.spend("remove"), Delete(Resource.DEPLOYMENTS, name, ""))
+        after = replace(after, ghost=replace(after.ghost, robbed=after.ghost.robbed | {name}))
         yield Move(f"somebody deletes Deployment {told(name)}", noticed(after))
 
 

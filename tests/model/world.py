@@ -91,6 +91,10 @@ class Ghost:
     """(revision, attempt, pod) whose check passed in that attempt."""
     left: tuple[tuple[str, str, int], ...] = ()
     """(component, Deployment, moment): which proven Deployment lost its traffic last, and when."""
+    robbed: frozenset[str] = frozenset()
+    """Deployments that somebody else deleted: no write of ours could have known."""
+    proven: frozenset[str] = frozenset()
+    """Deployments that were ever proven, also if they had to be made anew since."""
 
 
 @dataclass(frozen=True, slots=True)
