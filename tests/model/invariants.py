@@ -112,6 +112,8 @@ def remembered(before: State, after: State, request: Write) -> Ghost:
     old, new = before.get(Resource.SERVICES, request.name), after.get(Resource.SERVICES, request.name)
     if old is None or new is None or old.value.selected == new.value.selected:
         return ghost
+    if new.value.record is None or new.value.record.cause not in {Cause.PROMOTE, Cause.ROLLBACK}:
+        return ghost  # what a repair or an undo takes back was no former live
     left = {component: (name, at) for component, name, at in ghost.left}
     for d in before.deployments:
         if d.revision == old.value.selected and d.proven and request.name in d.claims:
@@ -217,11 +219,15 @@ def of_end(state: State, end: str) -> Iterator[str]:
     if end not in ENDS:
         yield f"liveness: it ends as {end}, though no fault is left"
     memory = state.memory
-    most = 1 + (memory.settings.retain_revisions + 1) + 1 + 1
-    for component in {d.component for d in state.deployments}:
-        count = sum(d.component == component for d in state.deployments)
-        if count > most:
-            yield f"S5: {count} Deployments of component {component}, at most {most}"
+    stacks = [s for s in (memory.live and memory.live.stack, memory.candidate and memory.candidate.stack) if s]
+    stacks += [r.stack for r in memory.retained]
+    roles = {names.deployment_name(KEY.name, m.name, m.revision) for stack in stacks for m in stack.members}
+    selected = {s.selected for s in state.services}
+    others = [d for d in state.deployments if d.name not in roles and d.revision not in selected]
+    for component in {d.component for d in others}:
+        found = [d for d in others if d.component == component]
+        if len(found) > 1 or any(d.replicas for d in found):
+            yield f"S5: beside its roles component {component} has {', '.join(f'{d.name} ({d.replicas})' for d in found)}"
 
 
 def evidence(state: State, world: World) -> Ghost:

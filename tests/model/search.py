@@ -23,6 +23,10 @@ MOST_CALM = 1000
 """Moves that a release may take to its end once faults have stopped; a watch and a retention are a few of them."""
 
 
+RESTS = 3
+"""How often time passes at an end before it is taken for one."""
+
+
 @dataclass(frozen=True)
 class Violation:
     """What does not hold, and the shortest way there."""
@@ -159,7 +163,7 @@ class Calm:
         state = noticed(replace(state, left=()))
         visited: list[tuple[Any, ...]] = []
         lines = ["--- from here on no fault happens ---"]
-        waits = False
+        waits, rests = False, 0
         for _ in range(MOST_CALM):
             key = key_of(state)
             if key in self._good:
@@ -169,6 +173,10 @@ class Calm:
                 return f"liveness: the same state again and again ({lines[-1]})", tuple(lines[:40])
             visited.append(key)
             move = following(state, self._play, waits=waits)
+            if move is None and rests < RESTS:
+                # What is due only later goes then, and the end stays one.
+                rests += 1
+                move = moves.tick(state, self._play, [])
             if move is None:
                 self._good.update(visited)
                 end = end_of(state)
