@@ -184,16 +184,14 @@ def _s4(state: State, operator: Operator, world: World, decision: Decision) -> I
 
 
 def of_time(state: State, resting: list[tuple[Operator, Decision]], seconds: int) -> Iterator[str]:
-    """Yield what must not last: a component half switched while an operator sees it and could write (S10)."""
+    """Yield what must not last: Services away from live, while an operator sees it and could write (S10)."""
     live = state.memory.live
     if seconds < 10 or live is None or all(o.behind or d.stalled for o, d in resting):
         return
     selected = {s.name: s.selected for s in state.services}
-    for member in live.stack.members:
-        found = {selected[name] for name in member.services if name in selected}
-        if len(found) > 1:
-            text = ", ".join(sorted(map(str, found)))
-            yield f"S10: component {member.name} stays half switched: its Services select {text}"
+    places = [(name, member.revision) for member in live.stack.members for name in member.services if name in selected]
+    if apart := [name for name, revision in places if selected[name] != revision]:
+        yield f"S10: Service {', '.join(apart)} stays apart from live {live.stack.version}"
 
 
 def ended(state: State, world: World, decision: Decision) -> str:
