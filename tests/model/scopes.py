@@ -50,6 +50,7 @@ def component(version: str, services: tuple[str, ...] = ONE, name: str = "backen
         services=list(services),
         replicas=1,
         minReadySeconds=0,
+        progressDeadline="1m",
         health=health,
         template=a_template(name, version),
     )
