@@ -251,6 +251,15 @@ def test_what_pods_do_on_their_way_up_is_no_trouble(container):
     assert troubled(**container) == []
 
 
+@pytest.mark.parametrize(("seconds", "counts"), [(-1.1, False), (-0.4, True), (0, True), (5, True)])
+def test_a_crash_in_the_second_of_the_switch_counts_since_a_kubelet_tells_whole_seconds(seconds, counts):
+    deployment, switched = a_deployment(), NOW + timedelta(seconds=0.4)
+    died_at = (switched + timedelta(seconds=seconds)).replace(microsecond=0)
+    container = a_container(restarts=1, died="Error", exit_code=3, died_at=died_at)
+    world = a_release().live().having(pods=(a_pod(deployment, containers=(container,)),)).world()
+    assert bool(pods.crashed_since(world, deployment, switched)) is counts
+
+
 def test_a_pod_that_no_node_takes_is_trouble_since_it_was_refused():
     deployment, since = a_deployment(), NOW - timedelta(minutes=1)
     pod = a_pod(deployment, ip="", unschedulable="0/3 nodes are available", unschedulable_since=since)
