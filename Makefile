@@ -23,13 +23,17 @@ lock: venv ## write requirements/*.lock anew from pyproject.toml
 format: venv ## format the code
 	ruff format -q . && ruff check -q --fix .
 
+.PHONY: manifests
+manifests: venv ## render manifests/ from the chart, by the real Helm (built once, minutes)
+	tools/manifests
+
 check: venv ## format, lint, types, layers, spelling; seconds
 	ruff format --check -q .
 	ruff check -q .
 	mypy
 	lint-imports --no-logo
 	codespell
-	yamllint -s crds manifests examples
+	yamllint -s crds manifests examples charts/*/Chart.yaml charts/*/values.yaml
 
 -include devcluster/targets.mk
 
@@ -43,7 +47,7 @@ model: venv ## model check of the write protocol, deep (MODEL="--seconds 600 --s
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
 
-test: venv ## everything that CI runs (STAGES="check unit apiserver devcluster e2e")
+test: venv ## everything that CI runs (STAGES="check unit apiserver chart devcluster e2e")
 	tools/test $(STAGES)
 
 demo: venv ## a whole day of releases on a real cluster, under load

@@ -12,6 +12,7 @@ KIND: str = _TABLE["tools"]["kind"]
 CONTAINERD: str = _TABLE["tools"]["containerd"]
 CRICTL: str = _TABLE["tools"]["crictl"]
 HELM: str = _TABLE["tools"]["helm"]
+PROMETHEUS_OPERATOR: str = _TABLE["tools"]["prometheus-operator"]
 DEBIAN_SUITE: str = _TABLE["debian"]["suite"]
 DEBIAN_BASE: str = _TABLE["debian"]["base"]
 

@@ -1,0 +1,40 @@
+{{/* What the operator may do, cluster-wide or in each of its namespaces, and nothing more. */}}
+{{- define "operator.rules" -}}
+# No Secret, no wildcard, no update, no deletecollection, no exec, no namespaces, no CRDs.
+rules:
+  # releases: it reads the spec and writes the status
+  - apiGroups: [tradingplatform.io]
+    resources: [tradingreleases]
+    verbs: [get, list, watch]
+  - apiGroups: [tradingplatform.io]
+    resources: [tradingreleases/status]
+    verbs: [get, patch]
+  # orders: it answers them, and deletes them 90 days after the answer
+  - apiGroups: [tradingplatform.io]
+    resources: [releasecommands]
+    verbs: [get, list, watch, delete]
+  - apiGroups: [tradingplatform.io]
+    resources: [releasecommands/status]
+    verbs: [get, patch]
+  # one Deployment per component revision, and one stored spec per revision
+  - apiGroups: [apps]
+    resources: [deployments, controllerrevisions]
+    verbs: [get, list, watch, create, patch, delete]
+  - apiGroups: [apps]
+    resources: [replicasets]
+    verbs: [get, list, watch]
+  # Services: patch is the switch; create and delete are for the previews
+  - apiGroups: [""]
+    resources: [services]
+    verbs: [get, list, watch, create, patch, delete]
+  # what really serves
+  - apiGroups: [""]
+    resources: [pods]
+    verbs: [get, list, watch]
+  - apiGroups: [discovery.k8s.io]
+    resources: [endpointslices]
+    verbs: [get, list, watch]
+  - apiGroups: [""]
+    resources: [events]
+    verbs: [create]
+{{- end -}}
