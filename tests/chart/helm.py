@@ -40,7 +40,8 @@ SETS = {
     "as little as there can be": {
         "replicas": 1, "serviceAccount": {"create": False, "name": "exists"},
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "crds": {"install": False},
-        "userRoles": {"create": False}, "admission": {"actionVerbs": {"enabled": False}, "deputy": {"enabled": False}},
+        "userRoles": {"create": False},
+        "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "selectorKeeper")},
     },
 }  # fmt: skip
 

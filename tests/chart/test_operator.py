@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -13,6 +12,7 @@ import yaml
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
 from tests.chart.helm import ROOT, only
+from tests.chart.waiting import eventually
 
 pytestmark = pytest.mark.apiserver
 
@@ -61,14 +61,6 @@ def running(plane, settings, folder):
         finally:
             process.terminate()
             process.wait(20)
-
-
-def eventually(holds, words):
-    """Wait until it holds; else fail with these words."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.1)
 
 
 def refused(plane):

@@ -190,9 +190,11 @@ def test_two_installations_share_no_name_and_no_pod(helm):
 
 
 def test_a_long_name_stays_a_name(helm):
+    """Services and what becomes a label have 63 characters; policies and CRDs have names like domains."""
     made = helm.render({"monitoring": MONITORED}, name="s" * 53)
+    names = [o["metadata"]["name"] for o in made if "Admission" not in o["kind"] and "Custom" not in o["kind"]]
 
-    assert max(len(o["metadata"]["name"]) for o in made if o["kind"] != "CustomResourceDefinition") <= 63
+    assert max(len(name) for name in names) <= 63
 
 
 def test_a_digest_pins_the_image(helm):
@@ -259,3 +261,29 @@ def test_panels_do_not_overlap(helm):
 
     assert max(x for x, _ in cells) == 23
     assert len(cells) == len(set(cells))
+
+
+# --- admission ---------------------------------------------------------------------------------------------------
+
+
+def test_each_policy_can_be_switched_off(helm):
+    def policies(**off):
+        made = helm.render({"admission": {name: {"enabled": False} for name in off}})
+        return {o["metadata"]["name"].partition(".")[0] for o in made if o["kind"].endswith("AdmissionPolicy")}
+
+    every = {"action-verbs", "deputy", "tradingrelease-operator-selector-keeper"}
+    assert policies() == every
+    assert policies(actionVerbs=...) == every - {"action-verbs"}
+    assert policies(deputy=...) == every - {"deputy"}
+    assert policies(selectorKeeper=...) == every - {"tradingrelease-operator-selector-keeper"}
+
+
+def test_a_server_that_cannot_keep_selectors_is_not_asked_to(helm):
+    """MutatingAdmissionPolicy is there from Kubernetes 1.36."""
+    old, new = (
+        helm.run("template tradingrelease-operator", f"--kube-version={version}").stdout
+        for version in ("1.35.4", "1.36.0")
+    )
+
+    assert "MutatingAdmissionPolicy" not in old
+    assert "MutatingAdmissionPolicy" in new

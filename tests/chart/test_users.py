@@ -1,11 +1,10 @@
 """Who may order what: real users, the real authorizer, the chart's own roles and policies."""
 
-import time
-
 import pytest
 import yaml
 
 from tests.chart.helm import ROOT
+from tests.chart.waiting import eventually
 
 OPERATOR = "system:serviceaccount:tradingrelease-system:tradingrelease-operator"
 TEAM = {
@@ -19,14 +18,6 @@ MAY_ORDER = {
     "viewer": set(), "deployer": set(), "oncall": STEERING, "approver": GATES,
     "view": set(), "edit": STEERING, "admin": STEERING | GATES,
 }  # fmt: skip
-
-
-def eventually(holds):
-    """Wait until RBAC and policies have reached the API server's caches; nothing tells when."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "not within 30 s"
-        time.sleep(0.1)
 
 
 class Namespace:
