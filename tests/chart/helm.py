@@ -29,6 +29,7 @@ SETS = {
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "ops", "effect": "NoSchedule"}],
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
             {"weight": 1, "preference": {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["ops"]}]}}]}},
+        "spreadOver": ["kubernetes.io/hostname", "topology.kubernetes.io/zone"],
         "podAnnotations": {"example.com/team": "ops"}, "podLabels": {"team": "ops"},
         "networkPolicy": {
             "apiServer": {"ports": [6443], "cidrs": ["10.0.0.1/32", "fd00::1/128"]}, "probePorts": [8080, 9090], "dns": False,
