@@ -6,6 +6,7 @@ Credentials and TLS come from the `kubernetes` client; its models stay out, sinc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -56,10 +57,10 @@ class Access:
     headers: dict[str, str]
 
     @classmethod
-    def load(cls) -> "Access":
-        """Read KUBECONFIG."""
+    def load(cls, kubeconfig: Path | None = None) -> "Access":
+        """Read a kubeconfig, KUBECONFIG by default."""
         found = client.Configuration()
-        config.load_kube_config(client_configuration=found)
+        config.load_kube_config(str(kubeconfig) if kubeconfig else None, client_configuration=found)
         pool = urllib3.PoolManager(
             num_pools=4, maxsize=32, ca_certs=found.ssl_ca_cert, cert_file=found.cert_file, key_file=found.key_file,
             cert_reqs="REQUIRED" if found.verify_ssl else "NONE", retries=False,

@@ -179,7 +179,7 @@ class Arena:
         waited = time.monotonic() - began
         assert state is not None, f"after {waited:.0f} s it is not so that {what}\n{self.summary()}"
         # Watches are not told in step: what was stored before that state, and was told after it, belongs to it.
-        self._hear(self._stored("TradingRelease"))
+        self._hear(self.recorder.stored("TradingRelease"))
         whole = self.recorder.state_at(state.version)
         return whole if holds(whole) else state
 
@@ -195,16 +195,7 @@ class Arena:
 
     def catch_up(self) -> None:
         """Wait until the watches have told of all that is stored now, which a LIST says."""
-        for kind in ("TradingRelease", "Service", "Deployment", "ReleaseCommand"):
-            self._hear(self._stored(kind))
-
-    def _stored(self, kind: str) -> list[Json]:
-        try:
-            return [body | {"kind": kind} for body in self.api.list(kind)["items"]]
-        except ApiError as error:
-            if error.status == 404:  # its CRD is not installed
-                return []
-            raise
+        assert self.recorder.catch_up(CATCH_UP), f"the watches do not catch up\n{self.summary()}"
 
     def settled(self, seconds: float = 10.0) -> None:
         """Assert that converged means silent (S8): the operator comes to rest, and then writes nothing for some time.

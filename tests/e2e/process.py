@@ -52,16 +52,12 @@ class Operator:
     def launch(self, **env: str) -> None:
         """Start it, and wait for nothing."""
         assert not self.runs, "the operator runs already"
-        self.port = _free_port()
-        settings = {
-            "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT / "operator"),
-            "KUBECONFIG": str(self._kubeconfig), "TRADINGRELEASE_NAMESPACES": self._namespace,
-            "TRADINGRELEASE_HTTP_HOST": "127.0.0.1", "TRADINGRELEASE_HTTP_PORT": str(self.port),
-        }  # fmt: skip
+        self.port = free_port()
+        own = settings(self._namespace, self._kubeconfig) | {"TRADINGRELEASE_HTTP_PORT": str(self.port)}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tradingrelease"],
-                env=settings | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                env=own | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed test run
             )  # fmt: skip
         self._told("STARTED")
@@ -132,6 +128,16 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def settings(namespace: str, kubeconfig: Path) -> dict[str, str]:
+    """Return the environment of an operator for one namespace; its port is yet to be said."""
+    return {
+        "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT / "operator"),
+        "KUBECONFIG": str(kubeconfig), "TRADINGRELEASE_NAMESPACES": namespace,
+        "TRADINGRELEASE_HTTP_HOST": "127.0.0.1",
+    }  # fmt: skip
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])

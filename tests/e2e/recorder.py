@@ -58,6 +58,20 @@ class Recorder:
         with self._news:
             return self._news.wait_for(told, seconds)
 
+    def catch_up(self, seconds: float) -> bool:
+        """Wait until the watches have told of all that is stored now, which a LIST says."""
+        steered = ("TradingRelease", "Service", "Deployment", "ReleaseCommand")
+        return all(self.hear(self.stored(kind), seconds) for kind in steered)
+
+    def stored(self, kind: str) -> list[dict]:
+        """Return what is stored of a kind now; nothing where the kind is not installed."""
+        try:
+            return [body | {"kind": kind} for body in self._api.list(kind)["items"]]
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+
     def history(self) -> list[Recorded]:
         """Return everything recorded so far."""
         with self._news:
