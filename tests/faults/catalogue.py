@@ -1,0 +1,53 @@
+"""Every fault by its name in a plan."""
+
+from tests.faults import faults, streams, world
+from tests.faults.faults import Nothing
+from tests.faults.plan import Learned, Plan
+
+MAIN = ("kill-before", "kill-after", "lost-reply", "conflict", "errors", "held")
+"""What a network and a restart can do to one write: it never left, it was done and nobody heard, it was done and said
+to have failed, somebody else was first, it is refused for a while, it lands much later."""
+
+FAULTS: dict[str, type[Nothing]] = {
+    "clean": faults.Clean,
+    # a write
+    "kill-before": faults.KillBefore,
+    "kill-after": faults.KillAfter,
+    "lost-reply": faults.LostReply,
+    "conflict": faults.Conflict,
+    "errors": faults.Errors,
+    "held": faults.Held,
+    "too-many": faults.TooMany,
+    "forbidden": faults.Forbidden,
+    "unauthorized": faults.Unauthorized,
+    "twice": faults.Twice,
+    "slow": faults.Slow,
+    "stale-start": streams.StaleStart,
+    # a line of a watch
+    "dropped": streams.Dropped,
+    "doubled": streams.Doubled,
+    "delayed": streams.Delayed,
+    "swapped": streams.Swapped,
+    "watch-500": streams.Failed,
+    "watch-410": streams.TooOld,
+    "half-line": streams.HalfALine,
+    "silent": streams.Silent,
+    "restless": streams.Restless,
+    # the world, at the moment of a write
+    "flap": world.Flap,
+    "edit-and-back": world.EditThereAndBack,
+    "edit-and-repent": world.EditAndRepent,
+    "service-edited": world.ServiceEdited,
+    "service-replaced": world.ServiceReplaced,
+    "scaled": world.Scaled,
+    "rights-revoked": world.RightsRevoked,
+    "deaf": world.Deaf,
+    "apiserver-restarted": world.ApiServerRestarted,
+    "no-leader": world.NoLeader,
+}
+
+
+def plans(scenario: str, fault: str, learned: Learned, seed: int) -> list[Plan]:
+    """Return one plan for each place of a scenario that a fault can strike."""
+    places = {"write": learned.writes, "event": learned.events, "": [""]}[FAULTS[fault].needs]
+    return [Plan(scenario, fault, str(place), seed) for place in places]

@@ -1,0 +1,231 @@
+"""Faults of one write. Each strikes once, and leaves the rest of a run alone.
+
+The six main faults cover what a network and a restart can do to one write: it never left, it was done and nobody
+heard, it was done and said to have failed, somebody else was first, it is refused for a while, it lands much later.
+"""
+
+import asyncio
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from devcluster.cluster import ControlPlane
+from tests.faults.node import Node
+from tests.faults.plan import Plan, Write
+from tests.faults.proxy import Answer, Asked, Fault, NoAnswer, Proxy, Send, Upstream
+
+_MERGE = "application/merge-patch+json"
+FOREIGN = "faults.example.com/foreign"
+"""Annotation that a foreign writer leaves."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a fault may lay hands on."""
+
+    kill: Callable[[], None]
+    began: Callable[[], int]
+    """Tells the version of the cluster at which the part began that faults strike."""
+    namespace: str
+    upstream: Upstream
+    proxy: Proxy
+    node: Node
+    plane: ControlPlane
+
+
+class Nothing(Fault):
+    """What all faults share."""
+
+    needs: ClassVar[str] = ""
+    """What a plan must name for it: a "write", an "event", or nothing."""
+    compares: ClassVar[str] = "same"
+    """What its end is held against: the "same" end and counts as those of a clean run, or only how the scenario "ends"."""
+    allows: ClassVar[tuple[str, ...]] = ()
+    """Invariants that the fault itself breaks."""
+    alone: ClassVar[bool] = False
+    """It strikes what all runs share."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        self.plan, self.hands = plan, hands
+        self.struck = threading.Event()
+        """It has done what it is there for."""
+        self.brought: Counter[str] = Counter()
+        """What it created by itself, where nothing stood: it is created and deleted once more than in a clean run."""
+
+    async def at_rest(self) -> None:
+        """Do what is left to do when the scenario has come to its end."""
+
+
+class Clean(Nothing):
+    """No fault at all: the comparison itself is tried by it."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self.struck.set()
+
+
+class AtWrite(Nothing):
+    """Strikes one write."""
+
+    needs = "write"
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._at = Write.parse(plan.at)
+
+    async def write(self, write: Write, request: Asked, send: Send) -> Answer:
+        """Strike the write that the plan names."""
+        if write == self._at and not self.struck.is_set():
+            self.struck.set()
+            return await self.strike(request, send)
+        return await self.later(write, request, send)
+
+    async def strike(self, request: Asked, send: Send) -> Answer:
+        """Do it."""
+        raise NotImplementedError
+
+    async def later(self, write: Write, request: Asked, send: Send) -> Answer:
+        """Treat any other write."""
+        return await send()
+
+    def chosen(self, *ways: str) -> str:
+        """Choose one of several ways, the same for the same plan."""
+        return ways[(zlib.crc32(self.plan.at.encode()) + self.plan.seed) % len(ways)]
+
+
+class KillBefore(AtWrite):
+    """The operator dies; the write never left it."""
+
+    async def strike(self, request, send):
+        self.hands.kill()
+        raise NoAnswer
+
+
+class KillAfter(AtWrite):
+    """The write is applied; the operator dies before it hears of it."""
+
+    async def strike(self, request, send):
+        await send()
+        self.hands.kill()
+        raise NoAnswer
+
+
+class LostReply(AtWrite):
+    """The write is applied, and said to have timed out."""
+
+    async def strike(self, request, send):
+        await send()
+        return Answer.refusal(504, "Timeout", "the server was unable to return a response in time")
+
+
+class Conflict(AtWrite):
+    """Somebody else writes the object first; the API server itself says what that means for the write."""
+
+    async def strike(self, request, send):
+        path = request.path.partition("?")[0]
+        if request.verb == "POST":  # a second operator was faster, with the very same object
+            await self.hands.upstream.ask("POST", f"{path}?fieldManager=e2e", request.body)
+            return await send()
+        if request.place.subresource:
+            path = path.rpartition("/")[0]
+        note = {"metadata": {"annotations": {FOREIGN: f"{self.plan.seed}"}}}
+        await self.hands.upstream.ask("PATCH", f"{path}?fieldManager=e2e", note, _MERGE)
+        return await send()
+
+
+class Refused(AtWrite):
+    """The write and those after it are refused for a while."""
+
+    times: ClassVar[int] = 1
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "InternalError"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._left = self.times
+
+    async def strike(self, request, send):
+        self._left -= 1
+        return Answer.refusal(self.status, self.reason, f"it is a test: {self.status}", **self.headers)
+
+    async def later(self, write, request, send):
+        return await self.strike(request, send) if self.struck.is_set() and self._left > 0 else await send()
+
+
+class Errors(Refused):
+    """500, three times."""
+
+    times = 3
+
+
+class TooMany(Refused):
+    """429 with Retry-After."""
+
+    status, reason, headers = 429, "TooManyRequests", {"Retry_After": "1"}
+
+
+class Forbidden(Refused):
+    """403, twice: a right that was taken away and is given back."""
+
+    times, status, reason = 2, 403, "Forbidden"
+
+
+class Unauthorized(Refused):
+    """401, once: a token that has just expired."""
+
+    status, reason = 401, "Unauthorized"
+
+
+class Held(AtWrite):
+    """The write is held back, the operator dies, and the write lands in the next life.
+
+    When it lands is chosen by the plan: once the new process has read everything and is about to write, after its
+    first write, or when all has come to rest.
+    """
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._lands = self.chosen("read", "written", "rest")
+        self._held: Send | None = None
+        self._created = ""
+
+    async def strike(self, request, send):
+        self._held = send
+        self._created = request.body["metadata"]["name"] if request.verb == "POST" else ""
+        self.hands.kill()
+        raise NoAnswer
+
+    async def later(self, write, request, send):
+        if self._lands == "read":
+            await self.at_rest()
+        answer = await send()
+        if self._lands == "written":
+            await self.at_rest()
+        return answer
+
+    async def at_rest(self):
+        held, self._held = self._held, None
+        if held and (await held()).succeeded and self._created:
+            self.brought[self._created] += 1
+
+
+class Twice(AtWrite):
+    """The write is delivered twice; the operator hears the first answer."""
+
+    async def strike(self, request, send):
+        answer = await send()
+        await send()
+        return answer
+
+
+class Slow(AtWrite):
+    """The answer is late, and everything else goes on."""
+
+    async def strike(self, request, send):
+        answer = await send()
+        await asyncio.sleep(1.5)
+        return answer

@@ -1,0 +1,94 @@
+"""Keeps one operator running, as a kubelet does: when it ends it is started anew, until it is released."""
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e.process import free_port, settings
+from tests.faults.nursery import Child, Nursery
+
+MOST_STARTS = 20
+"""More than any plan needs: an operator that ends again and again is a defect."""
+
+
+class Keeper:
+    """One operator for one namespace. `told` hears STARTED and STOPPED."""
+
+    def __init__(self, nursery: Nursery, env: dict[str, str], log: Path, told: Callable[[str], None]) -> None:
+        self.log = log
+        self.exits: list[int] = []
+        self.starts = 0
+        self._nursery, self._env, self._told = nursery, env, told
+        self._child: Child | None = None
+        self._port = 0
+        self._released = False
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, nursery: Nursery, namespace: str, kubeconfig: Path, log: Path, told: Callable[[str], None]) -> "Keeper":
+        """Return the keeper of a namespace's operator. It looks and lists more often than in production."""
+        env = settings(namespace, kubeconfig)
+        env |= {
+            "TRADINGRELEASE_RESYNC_SECONDS": "5",
+            "TRADINGRELEASE_AUDIT_SECONDS": "4",
+            "TRADINGRELEASE_WORKERS": "2",
+        }
+        return cls(nursery, env, log, told)
+
+    def start(self) -> None:
+        """Start it."""
+        with self._lock:
+            self._port = free_port()
+            self.starts += 1
+            env = self._env | {"TRADINGRELEASE_HTTP_PORT": str(self._port)}
+            self._child = self._nursery.start(env, self.log, self._ended)
+        self._told("STARTED")
+
+    def kill(self) -> None:
+        """End it as a lost node does; it is started anew."""
+        if self._child:
+            self._child.kill()
+
+    def release(self) -> None:
+        """End it for good."""
+        self._released = True
+        if self._child:
+            self._child.kill()
+            self._child.wait(10)
+
+    def reconciles(self) -> int:
+        """Return how many looks the running process has taken."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                    text = answer.read().decode()
+                break
+            except OSError:  # it has only just been started
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        line = next(n for n in text.splitlines() if n.startswith("tradingrelease_reconcile_seconds_count"))
+        return int(float(line.split()[-1]))
+
+    def words(self, lines: int = 25) -> list[str]:
+        """Return what its log said last: when, and what."""
+        found = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [_short(line) for line in found[-lines:]]
+
+    def _ended(self, code: int) -> None:
+        self._told("STOPPED")
+        self.exits.append(code)
+        if not self._released and self.starts < MOST_STARTS:
+            self.start()
+
+
+def _short(line: str) -> str:
+    try:
+        told = json.loads(line)
+        return f"{told['time'][11:23]} {told.get('step', told['level'])}: {told['message']}"
+    except (ValueError, KeyError, TypeError):
+        return line

@@ -1,0 +1,188 @@
+"""What is gone through, by name: a stage set without faults, then the part that faults strike, then how it must end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e import builders
+from tests.faults import node
+from tests.oracle import PREVIEW_OF, RELEASE, State, label
+
+if TYPE_CHECKING:
+    from tests.faults.stage import Stage
+
+Json = dict[str, Any]
+
+WATCH = {"for": "0s", "deadAfter": "3s"}
+LONG_WATCH = {"for": "30m", "deadAfter": "3s"}
+HEALTH = {
+    "httpGet": {"path": "/healthz", "port": "http"}, "interval": "1s", "timeout": "900ms",
+    "successThreshold": 1, "failureThreshold": 2,
+}  # fmt: skip
+TRIO = ("backend", "frontend", "ml-engine")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` brings the stage to where the faults begin; `act` does what people do then, and waits between it."""
+
+    prepare: Callable[["Stage"], None]
+    act: Callable[["Stage"], None]
+    ends: Callable[[State], bool]
+    """What certainly holds in the end; that all the rest does too is known from the clean run."""
+
+
+def part(name: str, version: str, behaviour: str = "ok", **fields: Any) -> Json:
+    """Return a component whose pods the node plays."""
+    env = {"BEHAVIOUR": behaviour}
+    pods = builders.template(name, version, env=env, spec={"nodeName": node.NAME, "terminationGracePeriodSeconds": 0})
+    return builders.component(name, version, pods=pods, health=HEALTH, replicas=1) | fields
+
+
+def release(version: str, *parts: Json, **spec: Any) -> Json:
+    """Return a release that goes through its life quickly."""
+    return builders.release(version, *parts, **{"watch": WATCH} | spec)
+
+
+def _services(stage: "Stage", *names: str) -> None:
+    for name in names:
+        stage.api.apply(builders.service(name))
+
+
+def _live(stage: "Stage", version: str, *parts: Json, **spec: Any) -> None:
+    stage.api.apply(release(version, *parts, **spec))
+    stage.until(
+        lambda s: s.ready(version) and not any(label(found, PREVIEW_OF) for found in s.all("Service")),
+        f"version {version} is live and proven, and its previews are gone",
+    )
+
+
+# --- the scenarios ----------------------------------------------------------------------------------------------------
+
+
+def _nothing(stage: "Stage") -> None:
+    _services(stage, "backend")
+
+
+def _first(stage: "Stage") -> None:
+    stage.api.apply(release("1", part("backend", "1")))
+
+
+def _trio_is_live(stage: "Stage") -> None:
+    _services(stage, *TRIO)
+    _live(stage, "1", *(part(name, "1") for name in TRIO))
+
+
+def _next_trio(stage: "Stage") -> None:
+    stage.api.apply(release("2", *(part(name, "2") for name in TRIO)))
+
+
+def _one_is_live(stage: "Stage") -> None:
+    _services(stage, "backend")
+    _live(stage, "1", part("backend", "1"))
+
+
+def _bad_release(stage: "Stage") -> None:
+    stage.api.apply(release("2", part("backend", "2", "fails-live"), watch=LONG_WATCH))
+
+
+def _is_back(state: State) -> bool:
+    """Tell whether traffic is back and the bad version is at zero, which it is 5 s later."""
+    back = state.live() == "1" and state.status().get("phase") == "RolledBack" and state.latched() == ["2"]
+    return back and any(d["spec"]["replicas"] == 0 for d in state.deployments())
+
+
+# --- adoption ---------------------------------------------------------------------------------------------------------
+
+
+def _plain_serves(stage: "Stage") -> None:
+    _services(stage, "backend")
+    pods = part("backend", "0")["template"]
+    stage.api.apply(builders.deployment("backend", pods))
+    stage.until(lambda s: s.endpoints("backend"), "the plain Deployment serves")
+
+
+def _second(stage: "Stage") -> None:
+    stage.api.apply(release("2", part("backend", "2")))
+
+
+# --- rollback by command ----------------------------------------------------------------------------------------------
+
+
+def _two_are_known(stage: "Stage") -> None:
+    _one_is_live(stage)
+    _live(stage, "2", part("backend", "2"))
+
+
+def _order(stage: "Stage") -> None:
+    live = stage.recorder.state().status()["live"]["revision"]
+    stage.api.create(builders.order("Rollback", "back", revision=live, reason="orders are lost"))
+
+
+def _is_ordered_back(state: State) -> bool:
+    return _is_back(state) and state.order("back").get("phase") == "Done"
+
+
+# --- supersede --------------------------------------------------------------------------------------------------------
+
+
+def _supersede_in_verify(stage: "Stage") -> None:
+    stage.api.apply(release("2", part("backend", "2", "fails")))
+    stage.until(lambda s: s.candidate() == "2" and len(s.deployments()) == 2, "version 2 is being verified")
+    stage.api.apply(release("3", part("backend", "3")))
+
+
+def _supersede_in_watch(stage: "Stage") -> None:
+    stage.api.apply(release("2", part("backend", "2"), watch=LONG_WATCH))
+    stage.until(lambda s: s.live() == "2" and s.is_true("Promoted"), "version 2 is in its watch")
+    stage.api.apply(release("3", part("backend", "3")))
+
+
+def _is_third(state: State) -> bool:
+    """Tell whether version 3 is live, and version 2, which was never proven, at zero or gone."""
+    running = [d for d in state.deployments() if d["spec"]["replicas"]]
+    return state.ready("3") and state.retained() == ["1"] and len(running) == 2
+
+
+# --- the end of things ------------------------------------------------------------------------------------------------
+
+_BRIEFLY = {"for": "2s", "revisions": 1}
+
+
+def _one_is_live_briefly(stage: "Stage") -> None:
+    _services(stage, "backend")
+    _live(stage, "1", part("backend", "1"), retain=_BRIEFLY)
+
+
+def _second_briefly(stage: "Stage") -> None:
+    stage.api.apply(release("2", part("backend", "2"), retain=_BRIEFLY))
+
+
+def _is_alone(state: State) -> bool:
+    return state.ready("2") and not state.retained() and len(state.deployments()) == 1
+
+
+def _delete_and_create(stage: "Stage") -> None:
+    """Delete a release whose candidate is being verified, and create it anew when what never served is swept."""
+    stage.api.apply(release("2", part("backend", "2", "fails")))
+    stage.until(lambda s: s.candidate() == "2" and len(s.deployments()) == 2, "version 2 is being verified")
+    stage.api.delete("TradingRelease", "shop")
+    stage.until(
+        lambda s: len(s.deployments()) == 1 and not label(s.get("Service", "backend"), RELEASE),
+        "the Service is unmarked, and what never served is gone",
+    )
+    stage.api.apply(release("1", part("backend", "1")))
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "first": Scenario(_nothing, _first, lambda s: s.ready("1")),
+    "three": Scenario(_trio_is_live, _next_trio, lambda s: s.ready("2")),
+    "adoption": Scenario(_plain_serves, _second, lambda s: s.ready("2")),
+    "rollback": Scenario(_one_is_live, _bad_release, _is_back),
+    "command": Scenario(_two_are_known, _order, _is_ordered_back),
+    "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, lambda s: s.ready("3")),
+    "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
+    "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),
+    "recreate": Scenario(_one_is_live, _delete_and_create, lambda s: s.ready("1")),
+}
+DEFAULT = ("three", "rollback")

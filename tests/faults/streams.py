@@ -1,0 +1,163 @@
+"""Faults of what the operator is told: lines of watches, and LISTs."""
+
+import asyncio
+import json
+from typing import ClassVar
+
+from tests.faults.faults import AtWrite, Hands, Nothing
+from tests.faults.plan import Plan
+from tests.faults.proxy import Answer, Asked, Event, NoAnswer, Send, Stream
+
+
+class AtEvent(Nothing):
+    """Strikes one line of a watch."""
+
+    needs = "event"
+
+    async def tell(self, event: Event, stream: Stream) -> None:
+        """Strike the event that the plan names."""
+        if str(event) == self.plan.at and not self.struck.is_set():
+            self.struck.set()
+            await self.strike(event, stream)
+        else:
+            await self.after(event, stream)
+
+    async def strike(self, event: Event, stream: Stream) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    async def after(self, event: Event, stream: Stream) -> None:
+        """Treat any other line."""
+        await stream.tell(event.line)
+
+
+class Dropped(AtEvent):
+    """The line never comes; the watch goes on."""
+
+    async def strike(self, event, stream):
+        return
+
+
+class Doubled(AtEvent):
+    """The line comes twice."""
+
+    async def strike(self, event, stream):
+        await stream.tell(event.line)
+        await stream.tell(event.line)
+
+
+class Delayed(AtEvent):
+    """The line, and with it all of its watch, comes a second and a half later."""
+
+    async def strike(self, event, stream):
+        await asyncio.sleep(1.5)
+        await stream.tell(event.line)
+
+
+class Swapped(AtEvent):
+    """The line comes after the next one of another kind: watches know nothing of each other."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._other = asyncio.Event()
+
+    async def strike(self, event, stream):
+        self._kind = event.kind
+        try:
+            async with asyncio.timeout(2):
+                await self._other.wait()
+        except TimeoutError:
+            pass  # nothing else happens: it was the last
+        await stream.tell(event.line)
+
+    async def after(self, event, stream):
+        await stream.tell(event.line)
+        if self.struck.is_set() and event.kind != self._kind:
+            self._other.set()
+
+
+class Failed(AtEvent):
+    """An ERROR comes instead, and the watch ends."""
+
+    code: ClassVar[int] = 500
+    reason: ClassVar[str] = "InternalError"
+
+    async def strike(self, event, stream):
+        status = {
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": self.code, "reason": self.reason,
+            "message": "it is a test",
+        }  # fmt: skip
+        await stream.tell(json.dumps({"type": "ERROR", "object": status}).encode())
+        stream.over.set()
+
+
+class TooOld(Failed):
+    """ERROR 410 comes instead: the version is too old."""
+
+    code, reason = 410, "Expired"
+
+
+class HalfALine(AtEvent):
+    """Half of the line comes, and the connection ends."""
+
+    async def strike(self, event, stream):
+        await stream.tell(event.line[: len(event.line) // 2], end=b"")
+        stream.over.set()
+
+
+class Silent(AtEvent):
+    """From this line on the watch says nothing more, and stays open."""
+
+    async def strike(self, event, stream):
+        await asyncio.Event().wait()
+
+
+class Restless(AtEvent):
+    """From this line on every watch of its kind is closed after half a second, for a while."""
+
+    times: ClassVar[int] = 6
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._left = self.times
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def strike(self, event, stream):
+        await stream.tell(event.line)
+        self._kind = event.kind
+        await self.opened(stream)
+
+    async def opened(self, stream):
+        if self.struck.is_set() and stream.kind == self._kind and self._left:
+            self._left -= 1
+            task = asyncio.create_task(self._close(stream))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    @staticmethod
+    async def _close(stream):
+        await asyncio.sleep(0.5)
+        stream.over.set()
+
+
+class StaleStart(AtWrite):
+    """The operator starts anew and reads from an API server that is behind: as of the beginning, then catching up."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._fresh: set[str] = set()
+        """Kinds whose watch has been opened since: it catches up."""
+
+    async def strike(self, request: Asked, send: Send) -> Answer:
+        self.hands.kill()
+        raise NoAnswer
+
+    async def read(self, request: Asked, send: Send) -> Answer:
+        if not self.struck.is_set() or not request.lists or request.place.plural in self._fresh:
+            return await send()
+        kept = "&".join(part for part in request.path.partition("?")[2].split("&") if "resourceVersion" not in part)
+        return await request.again(f"{kept}&resourceVersion={self.hands.began()}&resourceVersionMatch=Exact".strip("&"))
+
+    async def opened(self, stream: Stream) -> None:
+        if self.struck.is_set():
+            self._fresh.add(stream.kind)

@@ -1,0 +1,173 @@
+"""What the world does while a release goes on: people, other controllers, and the control plane itself.
+
+Each strikes at the moment of a write, before it is passed on: so every moment of a scenario is one of its plans.
+"""
+
+import asyncio
+import json
+
+from tests.faults.faults import AtWrite
+from tests.oracle import RELEASE, REVISION, label
+
+SILENCE = 6.0
+"""Seconds for which connections are refused. No rule of the operator waits for longer but its back-off, capped at 30 s."""
+_MERGE = "application/merge-patch+json"
+_MANAGER = "fieldManager=e2e"
+
+
+class World(AtWrite):
+    """Something happens, and the write goes on."""
+
+    async def strike(self, request, send):
+        self._happening = asyncio.ensure_future(self.happen())
+        await asyncio.wait([self._happening], timeout=self.first)
+        return await send()
+
+    first = 5.0
+    """Seconds by which it has happened before the write is passed on; what takes longer goes on beside it."""
+
+    async def happen(self) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    async def at_rest(self):
+        await self._happening
+
+    async def object(self, path: str):
+        """Return an object of the namespace, None where there is none."""
+        answer = await self.hands.upstream.ask("GET", self.path(path))
+        return json.loads(answer.body) if answer.succeeded else None
+
+    async def patch(self, path: str, body) -> bool:
+        """Merge into an object of the namespace; tell whether that was done."""
+        answer = await self.hands.upstream.ask("PATCH", f"{self.path(path)}?{_MANAGER}", body, _MERGE)
+        return answer.succeeded
+
+    def path(self, path: str) -> str:
+        """Return the whole path of what is in the namespace."""
+        group, _, rest = path.rpartition(":")
+        prefix = f"/apis/{group}" if group else "/api/v1"
+        return f"{prefix}/namespaces/{self.hands.namespace}/{rest}"
+
+
+class Flap(World):
+    """Every pod is not ready for a second."""
+
+    first = 0.0
+
+    async def happen(self):
+        await self.hands.node.flap(self.hands.namespace, ready=False)
+        await asyncio.sleep(1.0)
+        await self.hands.node.flap(self.hands.namespace, ready=True)
+
+
+class EditThereAndBack(World):
+    """The author asks for something else, and at once for the former again."""
+
+    compares = "ends"
+    pause = 0.05
+
+    async def happen(self):
+        path = "tradingplatform.io/v1alpha1:tradingreleases/shop"
+        found = await self.object(path)
+        if found is None:
+            return
+        other = json.loads(json.dumps(found["spec"]))
+        other["version"] = "9"
+        for part in other["components"]:
+            part["template"]["spec"]["containers"][0]["env"] += [{"name": "NINE", "value": "9"}]
+        await self.patch(path, {"spec": other})
+        await asyncio.sleep(self.pause)
+        await self.patch(path, {"spec": found["spec"]})
+
+
+class EditAndRepent(EditThereAndBack):
+    """The author asks for something else, and for the former again when a candidate has begun."""
+
+    first = 0.0
+    pause = 0.6
+
+
+class ServiceEdited(World):
+    """Somebody takes our key out of a Service's selector."""
+
+    allows = ("S1",)
+
+    async def happen(self):
+        await self.patch("services/backend", {"spec": {"selector": {REVISION: None}}})
+
+
+class ServiceReplaced(World):
+    """Somebody deletes a Service and creates it anew as its owner wrote it, without our mark."""
+
+    allows = ("S1",)
+    compares = "ends"
+
+    async def happen(self):
+        found = await self.object("services/backend")
+        if found is None:
+            return
+        await self.hands.upstream.ask("DELETE", self.path("services/backend"))
+        spec = {"selector": {"app": "backend"}, "ports": found["spec"]["ports"]}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "backend"}, "spec": spec}
+        await self.hands.upstream.ask("POST", f"{self.path('services')}?{_MANAGER}", body)
+
+
+class Scaled(World):
+    """An autoscaler writes the size of whatever Deployment of ours stands first."""
+
+    compares = "ends"
+
+    async def happen(self):
+        listed = await self.object("apps/v1:deployments")
+        mine = [d for d in (listed or {}).get("items", ()) if label(d, RELEASE) and d["spec"]["replicas"]]
+        if mine:
+            name = mine[0]["metadata"]["name"]
+            await self.patch(f"apps/v1:deployments/{name}/scale", {"spec": {"replicas": 2}})
+
+
+class RightsRevoked(World):
+    """All rights in the namespace are revoked, and given back a second later."""
+
+    first = 0.3
+
+    async def happen(self):
+        path = "rbac.authorization.k8s.io/v1:rolebindings"
+        found = await self.object(f"{path}/operator")
+        await self.hands.upstream.ask("DELETE", self.path(f"{path}/operator"))
+        await asyncio.sleep(1.2)
+        found["metadata"] = {"name": "operator"}
+        await self.hands.upstream.ask("POST", self.path(path), found)
+
+
+class Deaf(World):
+    """Connections are refused for a while, those that are open end."""
+
+    first = 0.0
+
+    async def happen(self):
+        await self.hands.proxy.stop()
+        await asyncio.sleep(SILENCE)
+        await self.hands.proxy.start()
+
+
+class ApiServerRestarted(World):
+    """The API server ends and is started anew."""
+
+    alone = True
+    first = 0.0
+
+    async def happen(self):
+        await asyncio.to_thread(self.hands.plane.restart, "apiserver")
+
+
+class NoLeader(World):
+    """etcd is gone for a few seconds: the API server answers 500 or nothing."""
+
+    alone = True
+    first = 0.5
+
+    async def happen(self):
+        await asyncio.to_thread(self.hands.plane.kill, "etcd")
+        await asyncio.sleep(4)
+        await asyncio.to_thread(self.hands.plane.restart, "etcd")
