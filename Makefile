@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
 
-.PHONY: help venv check format lock demo test unit model e2e bench clean
+.PHONY: help venv check format lock demo test unit model e2e faults bench clean
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -47,8 +47,11 @@ model: venv ## model check of the write protocol, deep (MODEL="--seconds 600 --s
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
 
-test: venv ## everything that CI runs (STAGES="check unit apiserver chart devcluster e2e")
+test: venv ## everything that CI runs (STAGES="check unit apiserver chart devcluster faults e2e")
 	tools/test $(STAGES)
+
+faults: venv ## every fault at every write and event (SCENARIOS= FAULTS= SEED= STRIDE=0/10 RESUME=1 JOBS=3 PLANS=)
+	python -m tests.faults $(or $(PLANS),--all)
 
 demo: venv ## a whole day of releases on a real cluster, under load
 	python -m demo
