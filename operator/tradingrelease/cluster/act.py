@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, SERVICES, SLICES, STORED, Api, Kind
+from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
 from tradingrelease.cluster.cache import Cache, merged
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
@@ -74,6 +74,8 @@ class Actor:
                 return await self._ask(step, notebook, now)
             case model.ConfirmDead():
                 return await self._confirm_dead(world, step, notebook, now)
+            case model.StoreSpec() if gone := await self._deleted(world, step.body["metadata"]["name"]):
+                return gone
             case _:
                 return await self._carry_out(world.key, requests(step, world.key, world.uid, uuid4().hex))
 
@@ -87,38 +89,59 @@ class Actor:
                 match asked.send(answer):
                     case Create() as request:
                         return await self._create(key, request)
+                    case Read() as request:
+                        answer = await self._read(key, request)
                     case request:
-                        answer = await self._send(key, request)
+                        await self._send(key, request)
+                        answer = None
         except StopIteration as end:
             stopped: Stopped | None = end.value
             return Outcome(stopped.wait, stopped.said) if stopped else DONE
 
-    async def _send(self, key: Key, request: Read | Merge | Patch | Delete) -> Answer:
+    async def _send(self, key: Key, request: Merge | Patch | Delete) -> None:
         kind, name, namespace = _KINDS[request.resource], request.name, key.namespace
-        match request:
-            case Read():
-                return await self._read(key, request)
-            case Merge():
-                self._cache.store(kind, await self._api.merge(kind, namespace, name, request.body))
-            case Patch():
-                self._cache.store(kind, await self._api.patch(kind, namespace, name, list(request.operations)))
-            case Delete():
-                uid = request.uid or self._cache.uid(kind, namespace, name)
-                with suppress(NotFound):  # what was to go is gone
-                    await self._api.delete(kind, namespace, name, uid=uid, version=request.version)
-                self._cache.forget(kind, namespace, name)
-        return None
+        try:
+            match request:
+                case Merge():
+                    self._cache.store(kind, await self._api.merge(kind, namespace, name, request.body))
+                case Patch():
+                    self._cache.store(kind, await self._api.patch(kind, namespace, name, list(request.operations)))
+                case Delete():
+                    uid = request.uid or self._cache.uid(kind, namespace, name)
+                    with suppress(NotFound):  # what was to go is gone
+                        await self._api.delete(kind, namespace, name, uid=uid, version=request.version)
+                    self._cache.forget(kind, namespace, name)
+        except (Conflict, NotFound):
+            # The watch that would tell what the write ran into may be dead, and the write would be tried for ever.
+            await self._read_anew(kind, key, name)
+            raise
+
+    async def _read_anew(self, kind: Kind, key: Key, name: str) -> Json | None:
+        try:
+            raw = await self._api.get(kind, key.namespace, name)
+        except NotFound:
+            self._cache.forget(kind, key.namespace, name)
+            return None
+        self._cache.store(kind, raw)
+        return raw
 
     async def _read(self, key: Key, request: Read) -> Answer:
         kind = _KINDS[request.resource]
-        try:
-            raw = await self._api.get(kind, key.namespace, request.name)
-        except NotFound:
+        raw = await self._read_anew(kind, key, request.name)
+        if raw is None:
             return None
         if kind is SERVICES:
             return read_service(raw)
         ours = (raw["metadata"].get("labels") or {}).get(names.RELEASE) == key.name
         return read_deployment(raw) if ours else None
+
+    async def _deleted(self, world: World, stored: str) -> Outcome | None:
+        """Ask for the release, before a stored spec that was there and went is made anew: it may have gone with it."""
+        if not self._cache.was_deleted(STORED, world.key.namespace, stored):
+            return None
+        await self._read_anew(RELEASES, world.key, world.key.name)
+        found = self._cache.release(world.key)
+        return None if found and found.uid == world.uid else Outcome(SOON, "the release was deleted")
 
     async def _create(self, key: Key, request: Create) -> Outcome:
         kind, body = _KINDS[request.resource], request.body

@@ -108,6 +108,10 @@ class Cache:
         """Drop what a direct read found to be gone."""
         self._remove(kind, (namespace, name))
 
+    def was_deleted(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Tell whether a watch told lately that an object of that name was deleted."""
+        return (kind, namespace, name) in self._graves
+
     def _bury(self, kind: Kind, place: tuple[str, str], version: int) -> None:
         if len(self._graves) >= _GRAVES:
             del self._graves[next(iter(self._graves))]

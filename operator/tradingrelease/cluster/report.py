@@ -80,10 +80,22 @@ class Reporter:
 
     async def _write(self, world: World, status: Json, notebook: Notebook) -> None:
         ops = list(writes.status(world.version, status))
-        raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
+        try:
+            raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
+        except (Conflict, NotFound) as error:
+            await self._read_anew(world)
+            raise Conflict(str(error), 409) from error
         self._cache.store(RELEASES, raw)
         notebook.reported_at = monotonic()
         notebook.differs_since, notebook.differs_materially = 0.0, False
+
+    async def _read_anew(self, world: World) -> None:
+        """Learn what became of a release: a watch that would tell may be dead, and its status be written for ever."""
+        namespace, name = world.key.namespace, world.key.name
+        try:
+            self._cache.store(RELEASES, await self._api.get(RELEASES, namespace, name))
+        except NotFound:
+            self._cache.forget(RELEASES, namespace, name)
 
     @staticmethod
     async def finish(notebook: Notebook) -> None:

@@ -52,6 +52,16 @@ def test_a_deletion_that_is_older_than_what_is_known_is_of_a_predecessor():
     assert held(cache) == {"backend": 12}
 
 
+def test_a_deletion_is_remembered_by_name():
+    """What went may have gone with its release: whoever makes it anew asks for the release first."""
+    cache = Cache()
+    cache.store(SERVICES, raw.service(version=9))
+    assert not cache.was_deleted(SERVICES, "production", "backend")
+    cache.drop(SERVICES, raw.service(version=12))
+    assert cache.was_deleted(SERVICES, "production", "backend")
+    assert not cache.was_deleted(SERVICES, "production", "frontend")
+
+
 def test_a_list_takes_away_what_it_lacks_and_nothing_newer_than_itself():
     cache = Cache()
     cache.store(SERVICES, raw.service("gone", version=5))
