@@ -15,6 +15,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import aiohttp
+
 from devcluster.cluster import ControlPlane
 from tests.faults.proxy import Upstream
 from tests.oracle import PREVIEW_OF, REVISION, label
@@ -84,7 +86,7 @@ class Node:
         await self._upstream.ask("POST", path, lease | {"spec": {"holderIdentity": NAME}})
         while True:
             spec = {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "leaseDurationSeconds": 40}
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 await self._upstream.ask("PATCH", f"{path}/{NAME}", {"spec": spec}, _MERGE)
             await asyncio.sleep(_BEAT)
 
@@ -98,10 +100,8 @@ class Node:
                     if change == "ERROR":
                         break
                     take(change, raw)
-            except (OSError, TimeoutError, ValueError, KeyError, asyncio.IncompleteReadError):
-                pass
-            except Exception as error:  # noqa: BLE001 - aiohttp's many; the API server is restarted by some plans
-                print(f"the node's watch of {path}: {error!r}")
+            except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+                pass  # some plans restart the API server: it is listed anew
             await asyncio.sleep(0.2)
 
     def _pod(self, change: str, raw: Json) -> None:

@@ -126,9 +126,18 @@ def _is_ordered_back(state: State) -> bool:
 # --- supersede --------------------------------------------------------------------------------------------------------
 
 
+def _is_verifying(state: State) -> bool:
+    """Tell whether version 2 has all that it is verified by."""
+    return (
+        state.candidate() == "2"
+        and len(state.deployments()) == 2
+        and state.get("Service", "backend-preview") is not None
+    )
+
+
 def _supersede_in_verify(stage: "Stage") -> None:
     stage.api.apply(release("2", part("backend", "2", "fails")))
-    stage.until(lambda s: s.candidate() == "2" and len(s.deployments()) == 2, "version 2 is being verified")
+    stage.until(_is_verifying, "version 2 is being verified")
     stage.api.apply(release("3", part("backend", "3")))
 
 
@@ -165,7 +174,7 @@ def _is_alone(state: State) -> bool:
 def _delete_and_create(stage: "Stage") -> None:
     """Delete a release whose candidate is being verified, and create it anew when what never served is swept."""
     stage.api.apply(release("2", part("backend", "2", "fails")))
-    stage.until(lambda s: s.candidate() == "2" and len(s.deployments()) == 2, "version 2 is being verified")
+    stage.until(_is_verifying, "version 2 is being verified")
     stage.api.delete("TradingRelease", "shop")
     stage.until(
         lambda s: len(s.deployments()) == 1 and not label(s.get("Service", "backend"), RELEASE),
@@ -180,7 +189,7 @@ SCENARIOS: dict[str, Scenario] = {
     "adoption": Scenario(_plain_serves, _second, lambda s: s.ready("2")),
     "rollback": Scenario(_one_is_live, _bad_release, _is_back),
     "command": Scenario(_two_are_known, _order, _is_ordered_back),
-    "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, lambda s: s.ready("3")),
+    "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, _is_third),
     "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
     "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),
     "recreate": Scenario(_one_is_live, _delete_and_create, lambda s: s.ready("1")),

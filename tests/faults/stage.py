@@ -32,8 +32,10 @@ PATIENCE = 45.0
 """Seconds in which a run must come to an end, faults included."""
 STAYS = 0.4
 """Seconds for which it must stay there."""
-REST = 4.0
-"""Seconds without a write after which a clean run is at rest: a status that changes only words waits 3 s."""
+REST = 6.0
+"""Seconds without a write after which a run is at rest: what is superseded or rolled back goes after 5 s."""
+WORDS = 4.0
+"""Seconds after which a status that changes only words has been written: it waits 3 s."""
 
 
 class NotSo(AssertionError):  # noqa: N818 - it reads as it is reported
@@ -192,7 +194,7 @@ class Stage:
             self._end_somehow()
             return
         self._reach(learned.end, "the run ends as a clean one")
-        self.fault.struck.wait(REST)  # what it waits for may be a word that is written late
+        self.fault.struck.wait(WORDS)  # what it waits for may be a word that is written late
         self._finish_fault()
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -91,6 +91,7 @@ class EditAndRepent(EditThereAndBack):
 class ServiceEdited(World):
     """Somebody takes our key out of a Service's selector."""
 
+    compares = "ends"
     allows = ("S1",)
 
     async def happen(self):
