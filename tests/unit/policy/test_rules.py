@@ -419,3 +419,18 @@ def test_a_retention_that_waits_for_the_proof_of_live_is_not_looked_at_without_a
     world = a_release().live("2.0.0", proven=False, hours_ago=30).retained("1.0.0").world()
     dead = replace(world, since={"dead:backend": NOW}, endpoints={})
     assert decide(dead, NOW).look_again == timedelta(seconds=10)
+
+
+# --- Events ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_decided_again_after_a_crash_is_said_under_the_same_name():
+    """An Event is written before the status that it tells of: a crash between them must not make it come twice."""
+    # The accepted spec is stored already, and its dry run is done.
+    asked = a_spec("3.0.0")
+    spec = parsed(asked)
+    begun = a_release().live().candidate("2.0.0").asking(asked)
+    world = begun.having(stored={spec.revision: spec}, dry_runs={c.revision: None for c in spec.components}).world()
+    said = [{(n.reason, n.about) for n in decide(world, NOW + timedelta(seconds=s)).notes} for s in (0, 9)]
+    assert {reason for reason, _ in said[0]} == {"Superseded", "CandidateStarted"}
+    assert said[0] == said[1]

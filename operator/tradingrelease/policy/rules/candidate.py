@@ -103,20 +103,20 @@ def _begin(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
     memory = world.memory
     notes: tuple[Note, ...] = ()
     if memory.candidate:
-        old = memory.candidate.stack
+        old, attempt = memory.candidate.stack, memory.candidate.attempt
         text = f"version {spec.version} was asked for"
         memory = drop_candidate(memory, "Superseded", text, now, Outcome.SUPERSEDED)
         notes = (
             Note(
                 "Superseded",
                 f"version {old.version} ({old.revision}): {text}",
-                f"{old.revision}/{now.isoformat()}",
+                f"{old.revision}/{attempt}/{world.generation}",
             ),
         )
     tried = sum(1 for entry in memory.history if entry.revision == spec.revision)
     candidate = Candidate(stack_for(spec), tried + 1, now)
     text = f"version {spec.version} ({spec.revision}) is deployed and verified before it gets traffic"
-    note = Note("CandidateStarted", text, f"{spec.revision}/{candidate.attempt}/{now.isoformat()}")
+    note = Note("CandidateStarted", text, f"{spec.revision}/{candidate.attempt}/{world.generation}")
     memory = replace(memory, candidate=candidate)
     return Decision(Rest(), rule, "CandidateStarted", text, memory=memory, notes=(*notes, note))
 
@@ -171,7 +171,7 @@ def _settings_only(world: World, spec: Spec, now: datetime, rule: str) -> Decisi
         retained=tuple(r for r in memory.retained if r.stack.revision != spec.revision),
         history=remember(memory.history, entry),
     )
-    note = Note("SettingsOnly", text, f"{spec.revision}/{now.isoformat()}")
+    note = Note("SettingsOnly", text, f"{spec.revision}/{world.generation}")
     return Decision(Rest(), rule, "SettingsOnly", text, memory=memory, notes=(note,))
 
 
