@@ -76,6 +76,8 @@ class Actor:
                 return await self._confirm_dead(world, step, notebook, now)
             case model.StoreSpec() if gone := await self._deleted(world, step.body["metadata"]["name"]):
                 return gone
+            case model.Retire() | model.ForgetSpec() if changed := await self._outdated(world):
+                return changed
             case _:
                 return await self._carry_out(world.key, requests(step, world.key, world.uid, uuid4().hex))
 
@@ -142,6 +144,19 @@ class Actor:
         await self._read_anew(RELEASES, world.key, world.key.name)
         found = self._cache.release(world.key)
         return None if found and found.uid == world.uid else Outcome(SOON, "the release was deleted")
+
+    async def _outdated(self, world: World) -> Outcome | None:
+        """Ask whether a release is still as it was looked at, before what it may remember by now is taken away.
+
+        Watches run apart: right after a start, or behind an API server that lags, the Deployment or the stored spec of
+        a live revision may be known before the status that says so.
+        """
+        if not world.uid:
+            return None  # that it is gone was read directly
+        await self._read_anew(RELEASES, world.key, world.key.name)
+        found = self._cache.release(world.key)
+        same = found is not None and (found.uid, found.version) == (world.uid, world.version)
+        return None if same else Outcome(SOON, "the release changed meanwhile")
 
     async def _create(self, key: Key, request: Create) -> Outcome:
         kind, body = _KINDS[request.resource], request.body
