@@ -1,7 +1,8 @@
 """What a run ends in and what it made and removed, without what differs from run to run: to be compared with a clean run.
 
 Left out on purpose: times, uids, versions, addresses, words of conditions (they tell counts and times), the number of an
-act (an act that was undone and done again has a higher one), and Events.
+act (an act that was undone and done again has a higher one), and the
+words of Events: only how many there are of each reason.
 """
 
 import json
@@ -11,7 +12,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.faults.plan import CLAIM_DOMAIN, Names
-from tests.oracle import PREVIEW_OF, PROVEN, RELEASE, REVISION, Recorded, State, annotation, label, switch_record
+from tests.oracle import (
+    OPERATOR,
+    PREVIEW_OF,
+    PROVEN,
+    RELEASE,
+    REVISION,
+    Recorded,
+    State,
+    annotation,
+    label,
+    switch_record,
+)
 
 Json = dict[str, Any]
 
@@ -51,6 +63,15 @@ def created_and_deleted(history: Iterable[Recorded], names: Names) -> dict[str, 
         if event.change == "DELETED":
             gone[name] += 1
     return {name: (count, gone[name]) for name, count in sorted(born.items())}
+
+
+def said(state: State) -> dict[str, int]:
+    """Return how many Events of each reason there are."""
+    return dict(sorted(Counter(str(event["reason"]) for event in state.all("Event") if _ours(event)).items()))
+
+
+def _ours(event: Json) -> bool:
+    return bool((event.get("source") or {}).get("component") == OPERATOR)
 
 
 def differences(wanted: Any, found: Any, place: str = "") -> list[str]:

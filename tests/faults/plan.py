@@ -72,6 +72,8 @@ class Learned:
     setup: Json
     end: Json
     counts: dict[str, tuple[int, int]]
+    said: dict[str, int]
+    """Events by reason."""
     writes: tuple[Write, ...]
     events: tuple[str, ...]
     reconciles: int

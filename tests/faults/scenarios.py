@@ -143,14 +143,17 @@ def _supersede_in_verify(stage: "Stage") -> None:
 
 def _supersede_in_watch(stage: "Stage") -> None:
     stage.api.apply(release("2", part("backend", "2"), watch=LONG_WATCH))
-    stage.until(lambda s: s.live() == "2" and s.is_true("Promoted"), "version 2 is in its watch")
+    stage.until(
+        lambda s: s.live() == "2" and s.is_true("Promoted") and s.get("Service", "backend-preview") is None,
+        "version 2 is in its watch",
+    )
     stage.api.apply(release("3", part("backend", "3")))
 
 
 def _is_third(state: State) -> bool:
-    """Tell whether version 3 is live, and version 2, which was never proven, at zero or gone."""
+    """Tell whether version 3 is live and one version retained; what was never proven is at zero or gone."""
     running = [d for d in state.deployments() if d["spec"]["replicas"]]
-    return state.ready("3") and state.retained() == ["1"] and len(running) == 2
+    return state.ready("3") and len(state.retained()) == 1 and len(running) == 2
 
 
 # --- the end of things ------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from tests.oracle import State, check
 Json = dict[str, Any]
 
 SYSTEM, ACCOUNT = "tradingrelease-system", "tradingrelease-operator"
-PATIENCE = 45.0
+PATIENCE = 90.0
 """Seconds in which a run must come to an end, faults included."""
 STAYS = 0.4
 """Seconds for which it must stay there."""
@@ -239,6 +239,8 @@ class Stage:
         said = self.violations()
         if self.fault.compares == "same":
             said += [f"created, deleted: {line}" for line in self._counted(learned)]
+            told = normal.said(self.recorder.state())
+            said += [f"Events: {line}" for line in normal.differences(learned.said, told)]
         most = 3 * learned.reconciles + 60
         if (looks := self.keeper.reconciles()) > most:
             said.append(f"{looks} reconciles, {most} are enough (a clean run takes {learned.reconciles})")
@@ -268,7 +270,7 @@ def learn(lab: Lab, scenario: str) -> Learned:
             raise NotSo("\n".join(["a clean run is not clean:", *map(str, broken), f"exits {stage.keeper.exits}"]))
         state = stage.recorder.state()
         return Learned(
-            setup, stage.normal(state), stage.counts(), tuple(stage.proxy.writes), tuple(stage.proxy.events),
+            setup, stage.normal(state), stage.counts(), normal.said(state), tuple(stage.proxy.writes), tuple(stage.proxy.events),
             stage.keeper.reconciles(), seconds,
         )  # fmt: skip
 

@@ -78,7 +78,7 @@ def test_a_plan_is_read_back_from_its_file(tmp_path):
 
 
 def test_every_write_and_every_event_has_its_plan():
-    learned = Learned({}, {}, {}, (Write("POST", "a"), Write("POST", "b")), ("pods ADDED a #1",), 1, 1.0)
+    learned = Learned({}, {}, {}, {}, (Write("POST", "a"), Write("POST", "b")), ("pods ADDED a #1",), 1, 1.0)
     made = Counter(fault for fault in FAULTS for _ in plans("three", fault, learned, 0))
     assert {fault: made[fault] for fault in MAIN} == dict.fromkeys(MAIN, 2)
     assert {made[fault] for fault, kind in FAULTS.items() if kind.needs == "event"} == {1}
