@@ -6,7 +6,8 @@
     python -m tests.faults PLAN.json...     these plans again
 
 Limits, by environment: SCENARIOS=three,first FAULTS=held,errors SEED=7 JOBS=2; STRIDE=3/10 takes every tenth plan from
-the third on; RESUME=1 goes on where a run ended: what was ok is not done again; VERBOSE=1 says a line for every plan.
+the third on; RESUME=1 goes on where a run ended: what was ok is not done again; VERBOSE=1 says a line for every plan;
+FAULTS_PLANE=other runs beside another run.
 Failing plans are written to .devcluster/faults/failed/, results to .devcluster/faults.json. Exit code 1: some failed.
 """
 
@@ -30,8 +31,10 @@ from tests.faults.scenarios import DEFAULT, SCENARIOS
 from tests.faults.stage import Lab, Learned, Result, learn, run
 
 Say = Callable[[str], None]
-FOLDER = STATE / "faults"
-RESULTS = STATE / "faults.json"
+NAME = os.environ.get("FAULTS_PLANE", "faults")
+"""The name of the control plane, and of where results go: two runs in one checkout need two."""
+FOLDER = STATE / NAME
+RESULTS = STATE / f"{NAME}.json"
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 PLANS = Path(__file__).parent / "plans"
 
@@ -51,7 +54,7 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
 
-    with opened(os.environ.get("FAULTS_PLANE", "faults"), FOLDER) as lab:
+    with opened(NAME, FOLDER) as lab:
         learned = _learn_all(lab, _scenarios(given, everything=wanted.all), say)
         wished = given or list(dict.fromkeys(_wished(learned, everything=wanted.all)))
         done = {result.plan for result in known}

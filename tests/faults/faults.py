@@ -7,7 +7,6 @@ heard, it was done and said to have failed, somebody else was first, it is refus
 import asyncio
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -45,6 +44,8 @@ class Nothing(Fault):
     """What its end is held against: the "same" end and counts as those of a clean run, or only how the scenario "ends"."""
     allows: ClassVar[tuple[str, ...]] = ()
     """Invariants that the fault itself breaks."""
+    blind: ClassVar[int] = 0
+    """How many times more than in a clean run an object may come and go, since the operator could not know better."""
     alone: ClassVar[bool] = False
     """It strikes what all runs share."""
 
@@ -52,7 +53,7 @@ class Nothing(Fault):
         self.plan, self.hands = plan, hands
         self.struck = threading.Event()
         """It has done what it is there for."""
-        self.brought: Counter[str] = Counter()
+        self.brought: set[str] = set()
         """What it created by itself, where nothing stood: it is created and deleted once more than in a clean run."""
 
     async def at_rest(self) -> None:
@@ -210,7 +211,7 @@ class Held(AtWrite):
     async def at_rest(self):
         held, self._held = self._held, None
         if held and (await held()).succeeded and self._created:
-            self.brought[self._created] += 1
+            self.brought.add(self._created)
 
 
 class Twice(AtWrite):

@@ -46,6 +46,7 @@ def _install(plane: ControlPlane) -> None:
     crds = [f"crd/{body['metadata']['name']}" for body in _crds()]
     _kubectl(plane, "delete", "clusterrolebinding", ACCOUNT)  # each run binds the role in its own namespace
     _kubectl(plane, "wait", "--for=condition=Established", "--timeout=60s", *crds)
+    plane.restart("controller-manager")  # a garbage collector that runs already learns of new kinds 30 s later
 
 
 def _crds() -> list[dict]:

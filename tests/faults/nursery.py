@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, cast
 
+ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,7 +46,7 @@ class Child:
 
     def born(self) -> None:
         """Wait until it has a process id."""
-        assert self._born.wait(30), "the nursery does not answer"
+        assert self._born.wait(30), "the nursery does not answer: see nursery.log"
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end; tell whether it came."""
@@ -64,9 +65,10 @@ class Nursery:
     """The parent of all operators. Ends with this process."""
 
     def __init__(self, folder: Path) -> None:
+        paths = os.pathsep.join([str(ROOT / "operator"), str(ROOT)])
         with (folder / "nursery.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | {"PYTHONPATH": paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed run
             )  # fmt: skip
         self._children: dict[int, Child] = {}

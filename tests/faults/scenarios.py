@@ -174,15 +174,19 @@ def _is_alone(state: State) -> bool:
     return state.ready("2") and not state.retained() and len(state.deployments()) == 1
 
 
+def _is_left(state: State) -> bool:
+    """Tell whether nothing but what served is left of a deleted release."""
+    service = state.get("Service", "backend")
+    owned = [*state.all("ControllerRevision"), *(s for s in state.all("Service") if label(s, PREVIEW_OF))]
+    return len(state.deployments()) == 1 and not label(service, RELEASE) and not owned
+
+
 def _delete_and_create(stage: "Stage") -> None:
     """Delete a release whose candidate is being verified, and create it anew when what never served is swept."""
     stage.api.apply(release("2", part("backend", "2", "fails")))
     stage.until(_is_verifying, "version 2 is being verified")
     stage.api.delete("TradingRelease", "shop")
-    stage.until(
-        lambda s: len(s.deployments()) == 1 and not label(s.get("Service", "backend"), RELEASE),
-        "the Service is unmarked, and what never served is gone",
-    )
+    stage.until(_is_left, "the Service is unmarked, and what was owned or never served is gone")
     stage.api.apply(release("1", part("backend", "1")))
 
 

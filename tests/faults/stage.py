@@ -225,13 +225,13 @@ class Stage:
         return [str(v) for v in check(self.recorder.history()) if v.rule not in self.fault.allows]
 
     def _counted(self, learned: Learned) -> list[str]:
-        """Say what was created or deleted more or less often than in a clean run."""
+        """Say what was created or deleted more or less often than in a clean run, and than the fault explains."""
         wanted, found = _listed(learned.counts), _listed(self.counts())
-        for name, more in self.fault.brought.items():
-            for key in [key for key in wanted if key.partition(" ")[2] == self.names.plain(name)]:
-                # It may have found its place taken, been removed since, or stand where a clean run has it.
-                if found.get(key) == [count + more for count in wanted[key]]:
-                    wanted[key] = found[key]
+        brought = {self.names.plain(name) for name in self.fault.brought}
+        for key, clean in wanted.items():
+            room = self.fault.blind + (key.partition(" ")[2] in brought)
+            if found.get(key) in ([count + more for count in clean] for more in range(1, room + 1)):
+                wanted[key] = found[key]
         return normal.differences(wanted, found)
 
     def judge(self, learned: Learned) -> list[str]:

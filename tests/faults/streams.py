@@ -34,6 +34,8 @@ class AtEvent(Nothing):
 class Dropped(AtEvent):
     """The line never comes; the watch goes on."""
 
+    blind = 2
+
     async def strike(self, event, stream):
         return
 
@@ -79,6 +81,8 @@ class Swapped(AtEvent):
 class Failed(AtEvent):
     """An ERROR comes instead, and the watch ends."""
 
+    blind = 2
+
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
 
@@ -100,6 +104,8 @@ class TooOld(Failed):
 class HalfALine(AtEvent):
     """Half of the line comes, and the connection ends."""
 
+    blind = 2
+
     async def strike(self, event, stream):
         await stream.tell(event.line[: len(event.line) // 2], end=b"")
         stream.over.set()
@@ -107,6 +113,8 @@ class HalfALine(AtEvent):
 
 class Silent(AtEvent):
     """From this line on the watch says nothing more, and stays open."""
+
+    blind = 2
 
     async def strike(self, event, stream):
         await asyncio.Event().wait()
@@ -142,6 +150,8 @@ class Restless(AtEvent):
 
 class StaleStart(AtWrite):
     """The operator starts anew and reads from an API server that is behind: as of the beginning, then catching up."""
+
+    blind = 2
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
