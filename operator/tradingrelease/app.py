@@ -183,7 +183,9 @@ class App:
             self.working[key] = began = monotonic()
             try:
                 wait = await reconciler.reconcile(key)
-                self.failures.pop(key, None)
+                notebook = self.notebooks.get(key)
+                if notebook is None or notebook.writing is None:  # else it is not known yet whether it succeeds
+                    self.failures.pop(key, None)
                 resync = self.config.resync * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
                 if self.cache.release(key) is not None:
                     self.queue.add_after(key, resync if wait is None else min(wait, resync))
