@@ -19,7 +19,9 @@ WATCH_FOR = 60
 class Recorder:
     """Watches a namespace in the background."""
 
-    def __init__(self, access: Access, namespace: str):
+    def __init__(self, access: Access, namespace: str, *, gaps: bool = False):
+        """Begin with nothing. With `gaps`, states may be missed where the API server itself forgot them: it restarts."""
+        self._gaps = gaps
         self._api = Api(access, namespace)
         self._news = threading.Condition()
         self._heard: list[Recorded] = []
@@ -128,6 +130,8 @@ class Recorder:
                     self._fail(f"{kind}: {error}")
                     return
                 self._stopped.wait(0.2)
+            except urllib3.exceptions.HTTPError:
+                self._stopped.wait(0.2)
 
     def _follow(self, kind: str, version: str) -> str:
         """Take in one watch; the version that the next one goes on from."""
@@ -135,6 +139,8 @@ class Recorder:
             for change, body in self._api.watch(kind, version, WATCH_FOR):
                 if self._stopped.is_set():
                     break
+                if change == "ERROR" and self._gaps:
+                    return ""
                 if change == "ERROR":
                     self._fail(f"{kind}: {body.get('message')}")
                     self._stopped.set()
@@ -153,9 +159,17 @@ class Recorder:
 
     def _begin(self, kind: str) -> str:
         listed = self._api.list(kind)
+        version = str(listed["metadata"]["resourceVersion"])
+        with self._news:
+            known = {body["metadata"]["name"]: body for body in self._now.all(kind)}
         for body in listed["items"]:
-            self._take(kind, "ADDED", body | {"kind": kind})
-        return str(listed["metadata"]["resourceVersion"])
+            before = known.pop(body["metadata"]["name"], None)
+            if before is None or before["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+                self._take(kind, "MODIFIED" if before else "ADDED", body | {"kind": kind})
+        for body in known.values():
+            metadata = body["metadata"] | {"resourceVersion": version}
+            self._take(kind, "DELETED", body | {"metadata": metadata})
+        return version
 
     def _take(self, kind: str, change: str, body: dict) -> None:
         version = int(body["metadata"]["resourceVersion"])

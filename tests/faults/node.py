@@ -146,11 +146,20 @@ class Node:
             "conditions": conditions, "containerStatuses": [container],
         }  # fmt: skip
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
-        await self._upstream.ask("PATCH", path, {"status": status}, _MERGE)
+        await self._insist("PATCH", path, {"status": status})
 
     async def _remove(self, raw: Json) -> None:
         path = f"/api/v1/namespaces/{raw['metadata']['namespace']}/pods/{raw['metadata']['name']}"
-        await self._upstream.ask("DELETE", path, {"gracePeriodSeconds": 0})
+        await self._insist("DELETE", path, {"gracePeriodSeconds": 0})
+
+    async def _insist(self, verb: str, path: str, body: Json) -> None:
+        """Ask until there is an answer: some plans take the API server away."""
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                kind = _MERGE if verb == "PATCH" else "application/json"
+                if (await self._upstream.ask(verb, path, body, kind)).status < 500:
+                    return
+            await asyncio.sleep(0.2)
 
     # --- pods -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from urllib3.exceptions import HTTPError
 
 from devcluster.cluster import ControlPlane
 from tests.e2e.api import Access, Api, ApiError
@@ -79,7 +80,7 @@ class Stage:
         self.lab, self.plan = lab, plan
         self.namespace = f"flt-{next(lab.numbers)}"
         self.api = Api(lab.access, self.namespace)
-        self.recorder = Recorder(lab.access, self.namespace)
+        self.recorder = Recorder(lab.access, self.namespace, gaps=FAULTS[plan.fault].alone)
         self.names = Names()
         self.proxy = Proxy(lab.upstream, self.names)
         self.folder = lab.folder / self.namespace
@@ -284,8 +285,10 @@ def run(lab: Lab, plan: Plan, learned: Learned) -> Result:
             stage.act()
             stage.end(learned)
             said = stage.judge(learned)
-        except (NotSo, AssertionError, ApiError, TimeoutError) as error:
-            said = [str(error), *stage.violations()]
+        except (NotSo, AssertionError, ApiError, HTTPError, TimeoutError) as error:
+            said = [str(error) or repr(error)]
+            with suppress(AssertionError):  # the recorder itself may have said so
+                said += stage.violations()
         if said:
             said += [f"writes: {', '.join(map(str, stage.proxy.writes[-40:]))}", f"exits: {stage.keeper.exits}"]
             said += ["the operator's last words:", *stage.keeper.words(), f"(all of them: {stage.keeper.log})"]
