@@ -362,6 +362,15 @@ def test_a_live_deployment_that_was_deleted_is_made_anew_with_its_claims():
     )
 
 
+def test_a_retained_deployment_that_was_made_anew_is_said_to_be_proven_so_that_it_outlives_the_release():
+    world = a_release().promoted().world()
+    name, blue = next((n, d) for n, d in world.deployments.items() if d.created_version == "1.0.0")
+    anew = replace(blue, served=False, proven=frozenset())
+    step = decide(replace(world, deployments={**world.deployments, name: anew}), NOW).step
+    assert (step.deployment, step.annotations[names.SERVED]) == (name, "true")
+    assert step.annotations[names.PROVEN] == world.memory.retained[0].stack.revision
+
+
 @pytest.mark.parametrize("why", ["true", "incident 17", ""])
 def test_nothing_is_repaired_while_paused_or_behind_broken_glass(why):
     world = a_release().live().world()

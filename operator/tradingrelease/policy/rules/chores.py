@@ -61,23 +61,30 @@ def _holds(stack: Stack, deployment: Deployment) -> bool:
 
 
 def live_is_annotated(world: World, _: datetime) -> Decision | None:
-    """Write `served` and `proven` onto live Deployments, so that they survive the release object."""
+    """Write `served` and `proven` onto live Deployments, so that they survive the release object.
+
+    And onto retained ones that were made anew: they say nothing of it yet.
+    """
     live = world.memory.live
-    if live is None or live.proven_at is None:
-        return None
-    for member in live.stack.members:
-        deployment = world.deployment(member.name, member.revision)
-        if deployment and live.stack.revision not in deployment.proven:
-            proven = ",".join([*sorted(deployment.proven)[-9:], live.stack.revision])
-            step = Annotate(
-                deployment.name,
-                deployment.uid,
-                deployment.version,
-                {names.SERVED: "true", names.PROVEN: proven},
-            )
-            text = f"Deployment {deployment.name} is proven as part of {live.stack.revision}"
-            return Decision(step, "live_is_annotated", "Proven", text)
+    if live and live.proven_at:
+        for member in live.stack.members:
+            deployment = world.deployment(member.name, member.revision)
+            if deployment and live.stack.revision not in deployment.proven:
+                return _proven(deployment, live.stack)
+    for retained in world.memory.retained:
+        for member in retained.stack.members:
+            deployment = world.deployment(member.name, member.revision)
+            if deployment and not deployment.proven and not deployment.deleting:
+                return _proven(deployment, retained.stack)
     return None
+
+
+def _proven(deployment: Deployment, stack: Stack) -> Decision:
+    proven = ",".join([*sorted(deployment.proven)[-9:], stack.revision])
+    annotations = {names.SERVED: "true", names.PROVEN: proven}
+    step = Annotate(deployment.name, deployment.uid, deployment.version, annotations)
+    text = f"Deployment {deployment.name} is proven as part of {stack.revision}"
+    return Decision(step, "live_is_annotated", "Proven", text)
 
 
 def live_spec_is_stored(world: World, _: datetime) -> Decision | None:
