@@ -1,4 +1,4 @@
-"""One API server for all tests of this folder, with both CRDs, and the manifests that the tests begin with."""
+"""One API server for all tests of this folder, with all CRDs, and the manifests that the tests begin with."""
 
 import copy
 import os
@@ -11,7 +11,7 @@ from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-CRDS = [ROOT / "crds" / "tradingreleases.yaml", ROOT / "crds" / "releasecommands.yaml"]
+CRDS = [ROOT / "crds" / f"{kind}.yaml" for kind in ("tradingreleases", "releasecommands", "releasefreezes")]
 
 
 @pytest.fixture(scope="session")
