@@ -18,6 +18,8 @@ from tradingrelease.cluster.probe import Verdict, _changed, counted
 from tradingrelease.policy import acts, model, names, probes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
+from tradingrelease.policy.freezes import Freeze
+from tradingrelease.policy.freezes import parse as parse_freeze
 from tradingrelease.policy.memory import from_status, to_status
 from tradingrelease.policy.model import (
     Asked,
@@ -123,6 +125,7 @@ class Simulator:
         self.lives: dict[str, Life] = {}
         self.stored: dict[str, Spec] = {}
         self.orders: dict[str, Order] = {}
+        self.freezes: dict[str, Freeze] = {}
         self.uid = ""
         self.generation = 0
         self.spec: Spec | Rejected = Rejected("Deleted", "there is no release yet")
@@ -167,6 +170,33 @@ class Simulator:
         self.orders[given.uid] = given
         self.tell("person", f"orders {action} of {revision or 'the release'} ({name})")
         return given
+
+    def override(self, freeze: str, reason: str = "the fix of the outage", by: str = "jane") -> Order:
+        """Order that a freeze is lifted for the candidate's attempt of now."""
+        number, candidate = len(self.orders) + 1, self.memory.candidate
+        name, revision = f"override-{number}", candidate.stack.revision if candidate else self.spec.revision
+        given = Order(
+            name, f"order-{number}", Action.OVERRIDE, revision, False, reason, self.now, "", None,
+            freeze=freeze, issued_by=by,
+        )  # fmt: skip
+        self.orders[given.uid] = given
+        self.tell("person", f"{by} orders Override of {freeze} for {revision} ({name})")
+        return given
+
+    def freeze(self, name: str, **spec: Any) -> Freeze:
+        """Declare a freeze, as its author writes it."""
+        given = parse_freeze(
+            name, f"uid-{name}-{self.next_version()}", {"reason": "quarter close", "author": "risk"} | spec
+        )
+        self.freezes[name] = given
+        self.tell("author", f"declares ReleaseFreeze {name}: {given.window.why}")
+        return given
+
+    def freeze_for(self, name: str, **spans: timedelta) -> Freeze:
+        """Declare a freeze from now (or `after` a while) for a time (`lasting`)."""
+        begin = self.now + spans.get("after", timedelta(0))
+        end = begin + spans["lasting"]
+        return self.freeze(name, between={"from": begin.isoformat(), "to": end.isoformat()})
 
     def serve_plainly(self, component: str, template: Json, replicas: int = 2) -> None:
         """Let a Deployment of the user's serve, as before any release."""
@@ -391,6 +421,7 @@ class Simulator:
             backings=self._backings(),
             since={},
             confirmed_dead={},
+            freezes=tuple(self.freezes.values()),
         )
 
     def world(self) -> World:

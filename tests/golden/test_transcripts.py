@@ -1,5 +1,7 @@
 """Whole releases as readable transcripts. Each story is told by the simulator; the files beside this one are read."""
 
+from datetime import timedelta
+
 import pytest
 from tradingrelease.policy import names
 from tradingrelease.policy.reasons import Action
@@ -7,6 +9,12 @@ from tradingrelease.policy.reasons import Action
 from tests.builders import a_component, a_health, a_spec, a_template
 from tests.simulator import Behaviour, Simulator
 
+ALL_WEEK = {
+    "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    "from": "00:00",
+    "to": "24:00",
+    "timeZone": "Europe/Zurich",
+}
 PLATFORM = ("backend", "frontend", "ml-engine")
 
 
@@ -40,6 +48,56 @@ def killed_mid_switch(sim, version="2.0.0"):
 
 def mid_switch():
     return killed_mid_switch(released("1.0.0", components=PLATFORM))
+
+
+def frozen_before_start():
+    sim = released("1.0.0")
+    sim.freeze_for("quarter-close", lasting=timedelta(hours=2))
+    sim.apply(a_spec("2.0.0"))
+    return sim.run(hours=3)
+
+
+def frozen_during_verify():
+    sim = released("1.0.0")
+    sim.apply(a_spec("2.0.0"))
+    sim.run(seconds=5)
+    sim.freeze_for("quarter-close", lasting=timedelta(hours=2))
+    return sim.run(hours=3)
+
+
+def frozen_in_the_middle_of_a_switch():
+    sim = mid_switch()
+    sim.freeze_for("quarter-close", lasting=timedelta(hours=2))
+    sim.restart()
+    return sim.run(minutes=20)
+
+
+def freeze_overridden_by_two():
+    sim = released("1.0.0")
+    sim.freeze("nyse", weekly=[ALL_WEEK], overrideRequires=2)
+    sim.apply(a_spec("2.0.0"))
+    sim.run(minutes=5)
+    for by in ("jane", "jane", "john"):
+        sim.override("nyse", by=by)
+        sim.run(minutes=1)
+    return sim.run(minutes=20)
+
+
+def rolled_back_in_a_freeze():
+    sim = switched()
+    sim.freeze_for("quarter-close", lasting=timedelta(hours=2))
+    sim.apply(a_spec("3.0.0"))
+    sim.run(minutes=1)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    return sim.run(minutes=5)
+
+
+def adoption_in_a_freeze():
+    sim = Simulator("backend")
+    sim.serve_plainly("backend", a_template("backend", "0.9.0"), replicas=3)
+    sim.freeze_for("quarter-close", lasting=timedelta(hours=2))
+    sim.apply(a_spec("1.0.0"))
+    return sim.run(hours=3)
 
 
 def first_release():
@@ -297,6 +355,12 @@ STORIES = [
     selector_changed_by_others,
     live_deployment_deleted,
     release_deleted_and_made_anew,
+    frozen_before_start,
+    frozen_during_verify,
+    frozen_in_the_middle_of_a_switch,
+    freeze_overridden_by_two,
+    rolled_back_in_a_freeze,
+    adoption_in_a_freeze,
 ]
 
 

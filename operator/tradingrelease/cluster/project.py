@@ -81,6 +81,9 @@ def order(raw: Json) -> Order:
         reason=spec.get("reason", ""),
         created_at=moment(metadata["creationTimestamp"]),
         phase=status.get("phase", ""),
+        freeze=spec.get("freeze", ""),
+        attempt=spec.get("attempt"),
+        issued_by=spec.get("issuedBy", ""),
         answered_at=moment(status["at"]) if status.get("at") and status.get("phase") in {"Done", "Refused"} else None,
     )
 

@@ -10,6 +10,7 @@ from tradingrelease.policy.memory import stamp
 from tradingrelease.policy.model import Decision, World
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Cause, Condition, Phase
+from tradingrelease.policy.rules import freezes
 from tradingrelease.policy.rules.candidate import not_again, pending
 from tradingrelease.policy.rules.orders import rollback_target
 from tradingrelease.policy.spec import Rejected
@@ -186,6 +187,8 @@ def phase(  # noqa: C901, PLR0911 - one line a phase
     if memory.candidate:
         if memory.paused:
             return Phase.PAUSED
+        if decision.reason == freezes.FROZEN or memory.candidate.held == freezes.START:
+            return Phase.FROZEN
         available = found[Condition.CANDIDATE_AVAILABLE].status == "True"
         return Phase.VERIFYING if available else Phase.DEPLOYING
     if found[Condition.READY].status == "True":

@@ -41,6 +41,7 @@ from tradingrelease.policy.rules.chores import (
     unlisted_services_are_free,
     unneeded_specs_go,
 )
+from tradingrelease.policy.rules.freezes import adoption_may_start, candidate_may_start, candidate_may_switch
 from tradingrelease.policy.rules.live import (
     live_is_healthy,
     live_is_proven,
@@ -70,6 +71,7 @@ URGENT: Final[tuple[Rule, ...]] = (
 PROGRESS: Final[tuple[Rule, ...]] = (
     spec_is_accepted,  # an invalid spec changes nothing
     services_are_marked,  # ours alone to steer
+    adoption_may_start,  # no freeze holds it
     services_are_adopted,  # what serves today is live before anything is a candidate
     settings_are_remembered,  # sizes and times
     spec_has_its_candidate,  # latched, retained, settings only, or a new attempt
@@ -77,8 +79,10 @@ PROGRESS: Final[tuple[Rule, ...]] = (
 """From the spec to its candidate."""
 
 CANDIDATE: Final[tuple[Rule, ...]] = (
+    candidate_may_start,  # no freeze holds it
     candidate_may_fail,  # in seconds where that is certain
     candidate_is_deployed,  # one Deployment per changed component, one preview per Service
+    candidate_may_switch,  # no freeze holds it
     traffic_is_on_the_candidate,  # verified on every pod, then switched
 )
 """From the candidate to live. A spec that is refused later does not stop it."""

@@ -12,7 +12,9 @@ from tradingrelease.policy.model import (
     Live,
     Member,
     Memory,
+    Override,
     Paused,
+    Person,
     Retained,
     Settings,
     Stack,
@@ -67,6 +69,7 @@ def to_status(memory: Memory) -> Json:
         ],
         "history": [_history_out(entry) for entry in memory.history],
         "paused": paused and {"at": stamp(paused.at), "reason": paused.reason, "order": paused.order},
+        "overrides": [_override_out(override) for override in memory.overrides],
         "orders": [{"uid": a.uid, "phase": a.phase, "reason": a.reason, "message": a.message} for a in memory.answers],
         "settings": {
             "replicas": dict(memory.settings.replicas),
@@ -84,7 +87,25 @@ def _candidate_out(candidate: Candidate) -> Json:
         "startedAt": stamp(candidate.started_at),
         "idle": candidate.idle or None,
         "countedFrom": candidate.counted_from and stamp(candidate.counted_from),
+        "held": candidate.held or None,
     }
+
+
+def _override_out(override: Override) -> Json:
+    return {
+        "freeze": override.freeze,
+        "freezeUid": override.freeze_uid,
+        "revision": override.revision,
+        "attempt": override.attempt,
+        "people": [{"by": p.by, "order": p.order, "reason": p.reason, "at": stamp(p.at)} for p in override.people],
+    }
+
+
+def _override_in(raw: Mapping[str, Any]) -> Override:
+    people = (
+        Person(p["by"], p.get("order", ""), p.get("reason", ""), moment(p["at"])) for p in raw.get("people") or ()
+    )
+    return Override(raw["freeze"], raw.get("freezeUid", ""), raw["revision"], int(raw["attempt"]), tuple(people))
 
 
 def _history_out(entry: HistoryEntry) -> Json:
@@ -119,6 +140,7 @@ def from_status(status: Mapping[str, Any]) -> Memory:
             moment(candidate["startedAt"]),
             idle=bool(candidate.get("idle")),
             counted_from=_maybe(candidate.get("countedFrom")),
+            held=candidate.get("held") or "",
         ),
         retained=tuple(Retained(_stack_in(r), moment(r["until"])) for r in status.get("retained") or ()),
         latched=tuple(
@@ -139,6 +161,7 @@ def from_status(status: Mapping[str, Any]) -> Memory:
             on_delete=settings.get("onDelete", "Keep"),
         ),
         act=int(status.get("act", 0)),
+        overrides=tuple(_override_in(entry) for entry in status.get("overrides") or ()),
     )
 
 

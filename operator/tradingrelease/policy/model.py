@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tradingrelease.policy import names
+from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.reasons import Action, Cause, Outcome
 from tradingrelease.policy.spec import Health, Rejected, Spec
 
@@ -82,6 +83,8 @@ class Candidate:
     """A component of it wants no replicas: it waits, and no deadline runs."""
     counted_from: datetime | None = None
     """When the deadline began to run anew, after such a wait."""
+    held: str = ""
+    """Start or Switch while a freeze holds it there: no deadline runs."""
 
     @property
     def deadline_from(self) -> datetime:
@@ -141,6 +144,29 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """One person's order to override a freeze."""
+
+    by: str
+    order: str
+    """Name of the ReleaseCommand."""
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A freeze that is lifted for one attempt at one revision, once people enough have ordered it."""
+
+    freeze: str
+    freeze_uid: str
+    revision: str
+    attempt: int
+    people: tuple[Person, ...]
+    """Oldest first, all different."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The newest accepted values of what is not part of a revision: a later typo must not shorten a retention."""
 
@@ -168,6 +194,8 @@ class Memory:
     settings: Settings = Settings()
     act: int = 0
     """Number of the last act that is part of this memory, also where nothing is live."""
+    overrides: tuple[Override, ...] = ()
+    """Newest first."""
 
     def latch_of(self, revision: str) -> Latched | None:
         """Return the latch of a revision, if it has one."""
@@ -367,6 +395,11 @@ class Order:
     answered_at: datetime | None
     expired: bool = False
     """First seen too long after it was given."""
+    freeze: str = ""
+    """Name of the ReleaseFreeze that an Override lifts."""
+    attempt: int | None = None
+    """The attempt that it is for; None: the one of now."""
+    issued_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +484,8 @@ class World:
     """When each signal (see signals.py) became true, as far as this process saw."""
     confirmed_dead: Mapping[str, datetime]
     """By Service: when a direct read confirmed that it has no ready endpoint, for as long as that holds."""
+    freezes: tuple[Freeze, ...] = ()
+    """Those that are about this release, whether they hold now or not."""
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""

@@ -50,6 +50,7 @@ class Action(StrEnum):
     RETRY = "Retry"
     PAUSE = "Pause"
     RESUME = "Resume"
+    OVERRIDE = "Override"
 
 
 class Role(StrEnum):
@@ -76,6 +77,7 @@ class Phase(StrEnum):
     ROLLED_BACK = "RolledBack"
     FAILED = "Failed"
     PAUSED = "Paused"
+    FROZEN = "Frozen"
     STALLED = "Stalled"
     DEGRADED = "Degraded"
     """Live and proven, and a Service of it has no ready endpoint."""

@@ -13,7 +13,9 @@ from tradingrelease.policy.model import (
     Live,
     Member,
     Memory,
+    Override,
     Paused,
+    Person,
     Retained,
     Settings,
     Stack,
@@ -28,10 +30,12 @@ instants = st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1)).map(  # noqa
 spans = st.integers(0, 10**7).map(lambda n: timedelta(milliseconds=100 * n))
 members = st.builds(Member, words, words, st.lists(words, max_size=3).map(tuple))
 stacks = st.builds(Stack, words, words, st.lists(members, max_size=3).map(tuple))
+people = st.lists(st.builds(Person, words, words, sentences, instants), max_size=3).map(tuple)
+overrides = st.lists(st.builds(Override, words, words, words, st.integers(0, 99), people), max_size=3).map(tuple)
 memories = st.builds(
     Memory,
     live=st.none() | st.builds(Live, stacks, instants, instants, st.none() | instants, st.integers(0, 10**9)),
-    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants, idle=st.booleans(), counted_from=st.none() | instants),
+    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants, idle=st.booleans(), counted_from=st.none() | instants, held=st.sampled_from(["", "Start", "Switch"])),
     retained=st.lists(st.builds(Retained, stacks, instants), max_size=3).map(tuple),
     latched=st.lists(st.builds(Latched, stacks, words, sentences, instants), max_size=3).map(tuple),
     history=st.lists(
@@ -57,6 +61,12 @@ memories = st.builds(
 
 @given(memories)
 def test_what_is_remembered_reads_back_the_same(memory):
+    assert memory == from_status(to_status(memory))
+
+
+@given(overrides)
+def test_what_people_ordered_reads_back_the_same(given):
+    memory = Memory(overrides=given)
     assert memory == from_status(to_status(memory))
 
 

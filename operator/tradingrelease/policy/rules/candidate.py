@@ -328,8 +328,13 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     rule,
                 )
         lacking = next((p for p in pending(world) if p.component == component.name), None)
-        # To want no replicas is never a failure.
-        if lacking and not candidate.idle and now - candidate.deadline_from > component.progress_deadline:
+        # To want no replicas is never a failure; nor is a freeze, and it may last for days.
+        if (
+            lacking
+            and not candidate.idle
+            and not candidate.held
+            and now - candidate.deadline_from > component.progress_deadline
+        ):
             limit_text = _seconds(component.progress_deadline)
             text = f"component {component.name}: not verified within {limit_text}: {lacking.message}"
             return _fail(world, candidate, "DeadlineExceeded", text, now, rule)

@@ -22,6 +22,7 @@ from tradingrelease.policy.model import (
 )
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Action, Outcome
+from tradingrelease.policy.rules import overrides
 from tradingrelease.policy.rules.live import any_dead, rollback_record
 
 EXPIRES_AFTER: Final = timedelta(minutes=10)
@@ -184,12 +185,17 @@ def _resume(world: World, order: Order, _: datetime) -> Decision:
     return _done(replace(world.memory, paused=None), order, "Resumed", "the release goes on")
 
 
+def _override(world: World, order: Order, now: datetime) -> Decision:
+    return _answered(*overrides.carry_out(world, order, now))
+
+
 _CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | None]]] = {
     Action.ROLLBACK: _rollback,
     Action.ABORT: _abort,
     Action.RETRY: _retry,
     Action.PAUSE: _pause,
     Action.RESUME: _resume,
+    Action.OVERRIDE: _override,
 }
 
 

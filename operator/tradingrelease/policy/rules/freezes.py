@@ -1,0 +1,106 @@
+"""Freezes: gates before the start of a candidate, before its switch, and before what serves is adopted.
+
+A freeze never delays a rollback, an undo, a repair, a watch, an order or a retirement: those rules do not ask here.
+An attempt that began before the freeze is verified to its end; a switch under way is one act (switching.py).
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from tradingrelease.policy.freezes import InForce, latest
+from tradingrelease.policy.model import Candidate, Decision, Note, Rest, World
+from tradingrelease.policy.rules.candidate import first_pending
+from tradingrelease.policy.rules.overrides import lifted, subject
+
+FROZEN: Final = "Frozen"
+START, SWITCH = "Start", "Switch"
+
+
+def in_force(world: World, now: datetime) -> InForce | None:
+    """Return the freeze that holds the release now and ends last, unless people have lifted it."""
+    if not world.freezes:
+        return None
+    what = subject(world)
+    return latest((freeze for freeze in world.freezes if not lifted(world.memory, freeze, what)), now)
+
+
+def adoption_may_start(world: World, now: datetime) -> Decision | None:
+    """Hold the adoption of a plain Deployment: it starts pods and moves selectors, if to the same code (ADR 11).
+
+    One that has moved a selector goes on: half of it is worse than all.
+    """
+    spec = world.wanted
+    if spec is None or world.memory.paused or not any(b.kind == "Deployment" for b in world.backings.values()):
+        return None
+    adopted = {d.revision for d in world.deployments.values() if d.adopted_from}
+    listed = [world.services.get(name) for component in spec.components for name in component.services]
+    if any(service and service.selected in adopted for service in listed):
+        return None
+    if any(backing.kind == "Ours" for backing in world.backings.values()):
+        return None  # a Service that lost its key is put back first
+    if found := in_force(world, now):
+        text = f"version {spec.version} ({spec.revision}) waits, and what serves today is not adopted: {found.message}"
+        return replace(_waits("adoption_may_start", text, found, now), adopting=True)
+    return None
+
+
+def candidate_may_start(world: World, now: datetime) -> Decision | None:
+    """Hold an attempt that begins in a freeze before anything of it is deployed; let it go on when the freeze ends."""
+    rule, candidate = "candidate_may_start", world.memory.candidate
+    if candidate is None:
+        return None
+    found = in_force(world, now)
+    if found and candidate.held == START:
+        return _waits(rule, _text(candidate, "waits to start", found), found, now)
+    if found and candidate.started_at == now:  # it is this look that begins the attempt
+        return _held(world, candidate, START, _text(candidate, "waits to start", found), rule)
+    if candidate.held and not found and (candidate.held == START or first_pending(world)):
+        return _thawed(world, candidate, rule, now)
+    return None
+
+
+def candidate_may_switch(world: World, now: datetime) -> Decision | None:
+    """Hold a verified candidate before the first patch of its switch."""
+    rule, candidate = "candidate_may_switch", world.memory.candidate
+    if candidate is None or not world.freezes or first_pending(world) or _selected(world, candidate):
+        return None
+    found = in_force(world, now)
+    if found is None:
+        return None
+    text = _text(candidate, "is verified and waits", found)
+    return _waits(rule, text, found, now) if candidate.held else _held(world, candidate, SWITCH, text, rule)
+
+
+def _selected(world: World, candidate: Candidate) -> bool:
+    """Tell whether every Service selects the candidate already, by somebody else's hand: nothing is left to hold."""
+    return all(
+        (service := world.services.get(name)) is not None and service.selected == member.revision
+        for member in candidate.stack.members
+        for name in member.services
+    )
+
+
+def _text(candidate: Candidate, what: str, found: InForce) -> str:
+    return f"version {candidate.stack.version} ({candidate.stack.revision}) {what}: {found.message}"
+
+
+def _waits(rule: str, text: str, found: InForce, now: datetime) -> Decision:
+    # A freeze whose end nobody knows ends by somebody's hand: that is an event.
+    until = found.verdict.until
+    return Decision(Rest(), rule, FROZEN, text, look_again=until - now if until else None)
+
+
+def _held(world: World, candidate: Candidate, where: str, text: str, rule: str) -> Decision:
+    memory = replace(world.memory, candidate=replace(candidate, held=where))
+    note = Note(
+        FROZEN, text, f"{candidate.stack.revision}/{candidate.attempt}/{where}/{candidate.deadline_from.isoformat()}"
+    )
+    return Decision(Rest(), rule, FROZEN, text, memory=memory, notes=(note,))
+
+
+def _thawed(world: World, candidate: Candidate, rule: str, now: datetime) -> Decision:
+    memory = replace(world.memory, candidate=replace(candidate, held="", counted_from=now))
+    text = f"version {candidate.stack.version} ({candidate.stack.revision}) goes on: no freeze holds it any more"
+    note = Note("Thawed", text, f"{candidate.stack.revision}/{candidate.attempt}/{now.isoformat()}")
+    return Decision(Rest(), rule, "Thawed", text, memory=memory, notes=(note,))
