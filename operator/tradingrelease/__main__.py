@@ -1,34 +1,33 @@
-"""python -m tradingrelease: run the operator."""
+"""tradingrelease: the operator, and the commands of its users beside it.
 
-import logging
-import os
+tradingrelease                          run the operator (as `python -m tradingrelease` does in its image)
+tradingrelease calendar export XNYS     write a market's calendar for a ReleaseFreeze
+"""
+
+import argparse
 import sys
+from collections.abc import Sequence
 
-import uvloop
-from kubernetes.config import ConfigException
-
-from tradingrelease import logs
-from tradingrelease.app import main as run
-from tradingrelease.config import Config
+from tradingrelease import calendars
 
 
-def main() -> int:
-    """Run until SIGTERM. Exit code 2: the settings or credentials cannot be used."""
-    try:
-        config = Config.from_environment()
-        logs.configure(config.log_level)
-        uvloop.run(_run(config))
-    except (ValueError, ConfigException) as error:
-        print(f"tradingrelease: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
-        return 2
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Without one: the operator, until SIGTERM."""
+    parser = argparse.ArgumentParser("tradingrelease", description="Blue-green releases of several components at once.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    run = commands.add_parser("run", help="run the operator (also what happens without a command)")
+    run.set_defaults(perform=_operate)
+    calendars.add_command(commands)
+    parser.set_defaults(perform=_operate)
+    chosen = parser.parse_args(arguments)
+    code: int = chosen.perform(chosen)
+    return code
 
 
-async def _run(config: Config) -> None:
-    code = await run(config)
-    logging.shutdown()
-    # Nothing is left to clean up, and tasks of a kopf that gave up never end: the interpreter would wait for them.
-    os._exit(code)
+def _operate(_: argparse.Namespace) -> int:
+    from tradingrelease import operate  # large: no command of a user waits for it
+
+    return operate.main()
 
 
 if __name__ == "__main__":

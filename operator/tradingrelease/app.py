@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 import signal
+import sys
 from typing import Any, Final
 from uuid import uuid4
 
@@ -16,16 +17,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tradingrelease import events, telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor
-from tradingrelease.cluster.api import WATCHED, Api, Kind, WatchAges, session
+from tradingrelease.cluster.api import FREEZES, RELEASES, WATCHED, Api, Kind, WatchAges, session
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
+from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.config import Config
-from tradingrelease.errors import ClusterError, Unreachable
+from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
 from tradingrelease.policy.model import Key
 from tradingrelease.policy.reasons import Phase
 from tradingrelease.reconcile import Reconciler
@@ -51,6 +53,10 @@ class App:
         self.clock = ServerClock()
         self.ages = WatchAges()
         self.cache = Cache()
+        self.calendars = Calendars()
+        self.statuses: Statuses | None = None
+        self.absent: set[Kind] = set()
+        """Optional kinds that the API server does not serve, or that RBAC denies."""
         self.queue = WorkQueue()
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
@@ -65,9 +71,10 @@ class App:
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
             api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
-            observer = Observer(api, self.cache, self.prober, self.notebooks)
+            observer = Observer(api, self.cache, self.prober, self.notebooks, self.calendars)
             actor = Actor(api, self.cache, self.prober)
             reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
+            self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
                 lead = asyncio.create_task(self._lead(reconciler, elector))
@@ -98,7 +105,8 @@ class App:
     async def _watch(self, stop: asyncio.Event) -> None:
         """Run kopf until told to stop. Raises SourceLost when it gives up: a silent stop is never legal."""
         await self.synced.wait()  # kopf never finds a CRD that is installed after it began
-        source = events.Source(self.credentials.server, self.open_session, self.config.namespaces, self._told)
+        kinds = tuple(kind for kind in WATCHED if kind not in self.absent)
+        source = events.Source(self.credentials.server, self.open_session, self.config.namespaces, self._told, kinds)
         running = asyncio.create_task(events.run(source, stop, lambda: end_on_signals(stop)))
         closed = 0
         while not running.done():
@@ -121,6 +129,8 @@ class App:
             name = (raw.get("metadata") or {}).get("name")
             log.exception("%s %s cannot be read", kind.plural, name)
             return
+        if self.statuses and (kind is FREEZES or (kind is RELEASES and (raw.get("status") or {}).get("overrides"))):
+            self.statuses.changed.set()
         for key in concerned if self.leading else ():
             self.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
             self.queue.add(key)
@@ -155,6 +165,7 @@ class App:
             self.queue.add(key)
         tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
         tasks += [asyncio.create_task(elector.lost())] if elector else []
+        tasks += [asyncio.create_task(self.statuses.run())] if self.statuses else []
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -231,8 +242,10 @@ class App:
         for namespace in self.config.namespaces or ("",):
             # Releases come last: what belongs to a release is known before it is first looked at.
             for kind in reversed(WATCHED):
-                listed, version = await api.find(kind, namespace)
-                concerned |= self.cache.replace(kind, listed, version, namespace)
+                concerned |= await self._list(api, kind, namespace)
+        concerned |= await self.calendars.refresh(api, self.cache)
+        if self.statuses:
+            self.statuses.changed.set()
         if not self.synced.is_set():
             self.synced.set()
             gc.collect()
@@ -240,6 +253,33 @@ class App:
             log.info("caches are in: %d releases", len(self.cache.releases()))
         for key in concerned | self.cache.orphans() if self.leading else ():
             self.queue.add(key)
+
+    async def _list(self, api: Api, kind: Kind, namespace: str) -> set[Key]:
+        try:
+            listed, version = await api.find(kind, namespace)
+        except (NotFound, Forbidden) as error:
+            if not kind.optional:
+                raise
+            return await self._lacking(api, kind, error)
+        if kind in self.absent and self.synced.is_set():
+            raise SourceLost(f"{kind.plural} can be watched from now on")  # kopf takes up no kind later
+        self.absent.discard(kind)
+        return self.cache.replace(kind, listed, version, namespace)
+
+    async def _lacking(self, api: Api, kind: Kind, error: ClusterError) -> set[Key]:
+        """Go on without a kind that an upgrade has not installed yet; one that is there and denied holds everything."""
+        denied = await api.serves(kind)
+        if kind not in self.absent:
+            what = (
+                "RBAC denies them: nothing starts or switches"
+                if denied
+                else "their CRD is not installed: there are none"
+            )
+            log.warning("%s: %s (%s)", kind.plural, what, error)
+        self.absent.add(kind)
+        self.cache.replace(kind, [], sys.maxsize)
+        changed, self.cache.freezes_denied = self.cache.freezes_denied is not denied, denied
+        return set(self.cache.releases()) if changed else set()
 
     # --- health ------------------------------------------------------------------------------------------------
 
@@ -293,6 +333,8 @@ class App:
             counts[Phase(stored) if stored in set(Phase) else Phase.PENDING] += 1
         for phase, count in counts.items():
             telemetry.RELEASES.labels(str(phase)).set(count)
+        if self.clock.known:
+            measure(self.cache, self.calendars, self.clock.now())
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

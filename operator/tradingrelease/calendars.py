@@ -3,11 +3,16 @@
 Runs on its author's machine, never in the operator: PyPI `exchange_calendars` is the optional extra `calendars`.
 """
 
+import argparse
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+import yaml
+
+from tradingrelease.clock import today
 from tradingrelease.policy import names
 from tradingrelease.policy.calendars import Calendar, write
 
@@ -81,3 +86,51 @@ def manifests(calendar: Calendar, name: str, namespace: str) -> Iterator[dict[st
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": reader["name"]},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": system}],
     }
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `calendar export` to the commands of the program."""
+    calendar = commands.add_parser("calendar", help="market calendars for ReleaseFreezes")
+    export_ = calendar.add_subparsers(required=True, metavar="export").add_parser(
+        "export", help="write a market's calendar as a ConfigMap, with the operator's right to read it, to stdout"
+    )
+    export_.add_argument("market", help="code of exchange_calendars, such as XNYS, CMES, 24/7 or 24/5")
+    export_.add_argument(
+        "--years", type=int, default=2, metavar="N", help="how far ahead, from the first day (default 2)"
+    )
+    export_.add_argument(
+        "--from", dest="first", type=date.fromisoformat, metavar="DAY", help="first day (default yesterday)"
+    )
+    export_.add_argument("--name", default="", help="name of the ConfigMap (default the market's: XNYS is xnys)")
+    export_.add_argument("--namespace", default="", help="namespace of the releases (default that of kubectl)")
+    export_.set_defaults(perform=_export)
+
+
+class _Readable(yaml.SafeDumper):
+    """Texts of several lines as lines: a calendar is reviewed by people."""
+
+
+def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    """Write the manifests to stdout. Exit code 1: there is no such calendar."""
+    first: date = chosen.first or today() - timedelta(days=1)
+    last = first + timedelta(days=round(365.25 * chosen.years))
+    try:
+        calendar = export(chosen.market, first, last)
+    except CannotExport as error:
+        sys.stderr.write(f"tradingrelease: {error}\n")
+        return 1
+    if calendar.ends < _midnight(last):
+        sys.stderr.write(f"tradingrelease: the holidays of {chosen.market} are known until {calendar.ends:%F} only\n")
+    name = chosen.name or config_map_name(chosen.market)
+    yaml.dump_all(manifests(calendar, name, chosen.namespace), sys.stdout, _Readable, sort_keys=False)
+    return 0

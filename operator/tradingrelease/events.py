@@ -57,6 +57,8 @@ class Source:
     namespaces: tuple[str, ...]
     tell: Callable[[Kind, str, Any], None]
     """Gets the kind, the event's type (ADDED, MODIFIED, DELETED or "") and the raw object. Must not raise."""
+    kinds: tuple[Kind, ...] = WATCHED
+    """What there is to watch: a kind whose CRD is not installed, or that RBAC denies, would end kopf."""
     session: aiohttp.ClientSession | None = None
     """The one that kopf uses now."""
 
@@ -76,7 +78,7 @@ async def run(source: Source, stop: asyncio.Event, begun: Callable[[], None]) ->
         source.session = source.open_session()
         return kopf.AiohttpSession(server=source.server, aiohttp_session=source.session)
 
-    for kind in WATCHED:
+    for kind in source.kinds:
         _register(source, kind, registry)
     settings = _settings()
     ours = asyncio.Event()

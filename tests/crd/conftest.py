@@ -52,6 +52,21 @@ def order():
     }
 
 
+@pytest.fixture
+def freeze():
+    """Begin with a freeze that needs no more than it has."""
+    return {
+        "apiVersion": "tradingplatform.io/v1alpha1",
+        "kind": "ReleaseFreeze",
+        "metadata": {"name": "quarter-close"},
+        "spec": {
+            "reason": "quarter close",
+            "author": "risk",
+            "between": {"from": "2026-12-18T18:00:00Z", "to": "2027-01-04T08:00:00+01:00"},
+        },
+    }
+
+
 @pytest.fixture(scope="session", params=CRDS, ids=lambda file: file.stem)
 def crd(request):
     """Read each CRD as it is written."""

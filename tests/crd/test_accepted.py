@@ -67,6 +67,36 @@ def test_the_smallest_release_gets_every_default(server, release):
     }
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "spec/selector": {
+                "matchLabels": {"tier": "trading"},
+                "matchExpressions": [{"key": "lab", "operator": "DoesNotExist"}],
+            }
+        },
+        {
+            "spec/between": ...,
+            "spec/weekly": [{"days": ["Saturday", "Sunday"], "from": "00:00", "to": "24:00", "timeZone": "Etc/GMT+5"}],
+        },
+        {"spec/between": ..., "spec/calendar": {"name": "24-5", "sessions": "Edges", "before": "30m"}},
+    ],
+)
+def test_a_freeze_is_taken_and_gets_its_defaults(server, freeze, changed, changes):
+    written = changed(freeze, changes)["spec"]
+    if "calendar" in written:
+        written["calendar"]["after"] = "0s"
+    assert server.accepted(changed(freeze, changes))["spec"] == written | {"overrideRequires": 1}
+
+
+def test_an_override_is_taken_as_written(server, order, changed):
+    spec = {"action": "Override", "freeze": "quarter-close", "reason": "the fix", "issuedBy": "jane", "attempt": 2}
+    written = changed(order, {f"spec/{key}": value for key, value in spec.items()})
+    assert server.accepted(written)["spec"] == written["spec"] | {"force": False}
+
+
 @pytest.mark.parametrize("block", ["failFast", "watch", "retain"])
 @pytest.mark.parametrize("written", [{}, None], ids=["empty", "null"])
 def test_an_empty_block_gets_its_defaults_too(server, release, changed, block, written):

@@ -1,9 +1,12 @@
 """What `kubectl apply -k manifests` installs: everything that the operator needs, and no right beyond it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from tradingrelease.calendars import manifests
+from tradingrelease.policy.calendars import Calendar
 
 pytestmark = pytest.mark.apiserver
 
@@ -15,6 +18,8 @@ GRANTED = {
     "tradingreleases.tradingplatform.io/status": ["get", "patch"],
     "releasecommands.tradingplatform.io": [*READ, "delete"],
     "releasecommands.tradingplatform.io/status": ["get", "patch"],
+    "releasefreezes.tradingplatform.io": READ,
+    "releasefreezes.tradingplatform.io/status": ["get", "patch"],
     "deployments.apps": [*READ, "create", "patch", "delete"],
     "controllerrevisions.apps": [*READ, "create", "patch", "delete"],
     "replicasets.apps": READ,
@@ -51,7 +56,7 @@ def test_the_operator_may_do_what_it_does_and_nothing_else(installed):
 @pytest.mark.parametrize(
     "right",
     [
-        "get secrets", "list configmaps", "list namespaces", "list customresourcedefinitions.apiextensions.k8s.io",
+        "get secrets", "list configmaps", "get configmaps", "patch releasefreezes.tradingplatform.io", "list namespaces", "list customresourcedefinitions.apiextensions.k8s.io",
         "update services", "update deployments.apps", "deletecollection services", "create pods", "delete pods", "create pods --subresource=exec",
         "patch tradingreleases.tradingplatform.io", "delete tradingreleases.tradingplatform.io", "create releasecommands.tradingplatform.io",
         "create serviceaccounts --subresource=token", "impersonate users", "bind clusterroles.rbac.authorization.k8s.io",
@@ -61,6 +66,21 @@ def test_the_operator_may_not(installed, right):
     answer = installed.run("auth", "can-i", *right.split(), f"--as={OPERATOR}", "-A")
 
     assert answer.stdout.strip() == "no"
+
+
+def test_an_exported_calendar_brings_the_right_to_read_it_and_no_other(installed, namespace):
+    calendar = Calendar("XNYS", *(datetime(year, 1, 1, tzinfo=UTC) for year in (2026, 2027)), ())
+    for manifest in manifests(calendar, "xnys", namespace):
+        installed.create(namespace, manifest)
+    may = [
+        installed.run("auth", "can-i", verb, what, f"--as={OPERATOR}", "-n", place).stdout.strip()
+        for verb, what, place in (
+            ("get", "configmaps/xnys", namespace), ("get", "configmaps/other", namespace), ("list", "configmaps", namespace),
+            ("patch", "configmaps/xnys", namespace), ("get", "configmaps/xnys", "default"),
+        )
+    ]  # fmt: skip
+
+    assert may == ["yes", "no", "no", "no", "no"]
 
 
 def pod_of_the_operator():

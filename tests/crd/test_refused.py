@@ -221,7 +221,7 @@ REFUSED_ORDERS = [
     ({"spec": ...}, "spec: Required value"),
     ({"spec/release": ...}, "spec.release: Required value"),
     ({"spec/action": ...}, "spec.action: Required value"),
-    ({"spec/action": "Promote"}, 'supported values: "Rollback", "Abort", "Retry", "Pause", "Resume"'),
+    ({"spec/action": "Promote"}, 'supported values: "Rollback", "Abort", "Retry", "Pause", "Resume", "Override"'),
     (
         {"spec/release": "production/trading-platform"},
         "write the name of a TradingRelease of this namespace, such as trading-platform",
@@ -238,6 +238,73 @@ REFUSED_ORDERS = [
     ({"spec/reason": ""}, "reason in body should be at least 1 chars long"),
     ({"spec/reason": "r" * 1025}, "reason: Too long: may not be more than 1024"),
     ({"spec/namespace": "other"}, 'unknown field "spec.namespace"'),
+    ({"spec/action": "Override", "spec/reason": "the fix"}, "name the ReleaseFreeze that the Override is for"),
+    ({"spec/action": "Override", "spec/freeze": "close"}, "write a reason for the Override"),
+    ({"spec/action": "Override", "spec/freeze": "close", "spec/reason": " "}, "write a reason for the Override"),
+    (
+        {"spec/action": "Override", "spec/freeze": "close", "spec/reason": "x", "spec/revision": ...},
+        "name the revision",
+    ),
+    ({"spec/attempt": -1}, "attempt in body should be greater than or equal to 0"),
+    ({"spec/issuedBy": ""}, "issuedBy in body should be at least 1 chars long"),
+]
+
+HOURS = {"days": ["Monday"], "from": "09:30", "to": "16:00", "timeZone": "America/New_York"}
+
+
+def weekly(**changes):
+    return {"spec/between": ..., "spec/weekly": [HOURS | changes]}
+
+
+def by_calendar(**changes):
+    return {"spec/between": ..., "spec/calendar": {"name": "xnys"} | changes}
+
+
+REFUSED_FREEZES = [
+    ({"spec/between": ...}, "write exactly one of between, weekly and calendar"),
+    ({"spec/weekly": [HOURS]}, "write exactly one of between, weekly and calendar"),
+    ({"spec/calendar": {"name": "xnys"}}, "write exactly one of between, weekly and calendar"),
+    ({"spec/reason": ...}, "spec.reason: Required value"),
+    ({"spec/reason": " "}, "write a reason"),
+    ({"spec/author": ...}, "spec.author: Required value"),
+    ({"spec/author": " "}, "write who declared the freeze"),
+    ({"spec/overrideRequires": 0}, "greater than or equal to 1"),
+    ({"spec/overrideRequires": 6}, "less than or equal to 5"),
+    ({"spec/selector": {}}, "write matchLabels or matchExpressions"),
+    ({"spec/selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}, "write values for In and NotIn"),
+    (
+        {"spec/selector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}},
+        "write values for In and NotIn",
+    ),
+    ({"spec/between": {"from": "2026-12-18T18:00:00Z"}}, "spec.between.to: Required value"),
+    ({"spec/between": {"from": "2026-12-18T18:00:00Z", "to": "2026-12-18T18:00:00Z"}}, "later than `from`"),
+    ({"spec/between": {"from": "2026-12-18T18:00:00Z", "to": "2026-12-18T19:00:00+02:00"}}, "later than `from`"),
+    (
+        {"spec/between": {"from": "tomorrow", "to": "2026-12-18T19:00:00Z"}},
+        "spec.between.from in body must be of type date-time",
+    ),
+    ({"spec/between": ..., "spec/weekly": []}, "should have at least 1 items"),
+    *[
+        (weekly(days=days), said)
+        for days, said in [([], "at least 1 items"), (["Mon"], "supported values"), (["Monday"] * 2, "Duplicate value")]
+    ],
+    *[
+        (weekly(**{"from": clock}), "write hours and minutes from")
+        for clock in ["9:30", "24:00", "09:60", "09.30", "noon!"]
+    ],
+    *[(weekly(to=clock), "write hours and minutes from") for clock in ["24:01", "25:00", "16h00"]],
+    (weekly(to="09:30"), "write a `to` that differs from `from`"),
+    *[
+        (weekly(timeZone=zone), "write the name of a time zone")
+        for zone in ["../etc/passwd", "Europe/", "+02:00", "a b"]
+    ],
+    (by_calendar(name="XNYS"), "write the name of a ConfigMap"),
+    (by_calendar(name="other/xnys"), "write the name of a ConfigMap"),
+    (by_calendar(sessions="open"), 'supported values: "Open", "Closed", "Edges"'),
+    (by_calendar(sessions="Edges"), "write before or after"),
+    (by_calendar(before="-5m"), "write a duration from 0s to 168h"),
+    (by_calendar(after="169h"), "write a duration from 0s to 168h"),
+    ({"spec/namespace": "other"}, 'unknown field "spec.namespace"'),
 ]
 
 
@@ -253,6 +320,11 @@ def test_a_release_is_refused_with_advice(server, release, changed, changes, adv
 @pytest.mark.parametrize(("changes", "advice"), REFUSED_ORDERS, ids=named)
 def test_an_order_is_refused_with_advice(server, order, changed, changes, advice):
     assert advice in server.refusal(changed(order, changes))
+
+
+@pytest.mark.parametrize(("changes", "advice"), REFUSED_FREEZES, ids=named)
+def test_a_freeze_is_refused_with_advice(server, freeze, changed, changes, advice):
+    assert advice in server.refusal(changed(freeze, changes))
 
 
 @pytest.mark.parametrize(

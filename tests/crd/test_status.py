@@ -28,6 +28,12 @@ STATUS = {
         },
     ] * 10,
     "paused": {"at": NOON, "reason": "exchange maintenance", "order": "pause-1"},
+    "overrides": [
+        {
+            "freeze": "quarter-close", "freezeUid": "1b4e28ba", "revision": "k3v9d0q1zm", "attempt": 0,
+            "people": [{"by": "jane", "order": "override-1", "reason": "the fix", "at": NOON}],
+        },
+    ],
     "orders": [{"uid": "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "phase": "Pending", "message": "waits"}],
     "settings": {"replicas": {"backend": 3}, "retainFor": "24h", "retainRevisions": 1, "keepFailedFor": "15m", "onDelete": "Keep"},
 }  # fmt: skip
@@ -80,6 +86,29 @@ def test_one_line_tells_what_is_live_what_comes_and_until_when_a_rollback_is_ins
     assert row[-2:] == ["AwaitingVerification", "k3v9d0q1zm"]
 
 
+def test_one_line_tells_whether_a_freeze_holds_until_when_and_why(server, namespace, freeze):
+    server.create(namespace, freeze)
+    person = {"by": "jane", "order": "override-1", "reason": "the fix", "at": NOON}
+    condition = {"status": "True", "message": "m", "lastTransitionTime": NOON, "observedGeneration": 1}
+    status = {
+        "observedGeneration": 1, "active": True, "until": NOON, "begins": NOON, "calendarEnds": NOON,
+        "overrides": [{"release": "shop", "revision": "k3v9d0q1zm", "attempt": 1, "people": [person]}],
+        "conditions": [
+            {"type": "Active", "reason": "Frozen", **condition},
+            {"type": "CalendarCurrent", "reason": "Current", **condition},
+        ],
+    }  # fmt: skip
+    write_status(server, namespace, "releasefreezes", "quarter-close", status)
+
+    assert server.read("get", "trf", "quarter-close", "-n", namespace)["status"] == status
+    header, row = cells(server.kubectl("get", "trf", "-n", namespace))
+    assert header == ["NAME", "ACTIVE", "UNTIL", "REASON", "AGE"]
+    assert row[:-1] == ["quarter-close", "true", NOON, "quarter close"]
+    header, row = cells(server.kubectl("get", "trf", "-n", namespace, "-o", "wide"))
+    assert header == ["NAME", "ACTIVE", "UNTIL", "REASON", "AGE", "BEGINS", "AUTHOR", "CALENDAR"]
+    assert row[-3:] == [NOON, "risk", "Current"]
+
+
 def test_one_line_tells_what_was_ordered_and_what_came_of_it(server, namespace, order):
     server.create(namespace, order)
     answer = {"phase": "Refused", "reason": "Expired", "message": "order it anew", "at": NOON}
@@ -92,7 +121,19 @@ def test_one_line_tells_what_was_ordered_and_what_came_of_it(server, namespace, 
 
 
 @pytest.mark.parametrize(
-    "name", ["tr", "trel", "tradingrelease", "tradingreleases", "trc", "releasecommand", "releasecommands"]
+    "name",
+    [
+        "trf",
+        "releasefreeze",
+        "releasefreezes",
+        "tr",
+        "trel",
+        "tradingrelease",
+        "tradingreleases",
+        "trc",
+        "releasecommand",
+        "releasecommands",
+    ],
 )
 def test_every_name_of_a_kind_is_understood(server, name):
     server.kubectl("get", name, "-A")

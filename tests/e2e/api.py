@@ -30,6 +30,7 @@ PATHS = {
     "ControllerRevision": ("apis/apps/v1", "controllerrevisions"),
     "TradingRelease": ("apis/tradingplatform.io/v1alpha1", "tradingreleases"),
     "ReleaseCommand": ("apis/tradingplatform.io/v1alpha1", "releasecommands"),
+    "ReleaseFreeze": ("apis/tradingplatform.io/v1alpha1", "releasefreezes"),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles"),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "ValidatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),

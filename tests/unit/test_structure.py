@@ -26,12 +26,12 @@ def test_operator_is_a_source_root_and_no_package():
     assert not (ROOT / "operator" / "__init__.py").exists()
 
 
-def test_only_act_and_report_write_to_the_api_server_and_the_elector_its_lease():
+def test_only_act_and_report_write_to_the_api_server_the_elector_its_lease_and_freezes_their_status():
     def writes(call):
         *owner, verb = call.split(".")
         return verb in WRITES and bool(owner) and owner[-1].lstrip("_") == "api"
 
-    assert who(writes) == {"cluster/act.py", "cluster/lease.py", "cluster/report.py"}
+    assert who(writes) == {"cluster/act.py", "cluster/freezes.py", "cluster/lease.py", "cluster/report.py"}
 
 
 def test_only_the_clock_reads_a_clock():

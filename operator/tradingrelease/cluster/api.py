@@ -37,6 +37,8 @@ class Kind:
     plural: str
     selector: str = ""
     """Label selector: the server sends nothing else."""
+    optional: bool = False
+    """Its CRD may be younger than this installation: then there are none of it."""
 
     @property
     def prefix(self) -> str:
@@ -54,15 +56,18 @@ class Kind:
 
 RELEASES: Final = Kind(names.GROUP, names.VERSION, "tradingreleases")
 COMMANDS: Final = Kind(names.GROUP, names.VERSION, "releasecommands")
+FREEZES: Final = Kind(names.GROUP, names.VERSION, "releasefreezes", optional=True)
 SERVICES: Final = Kind("", "v1", "services")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", names.RELEASE)
 REPLICASETS: Final = Kind("apps", "v1", "replicasets", names.RELEASE)
 PODS: Final = Kind("", "v1", "pods", names.RELEASE)
 SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", names.RELEASE)
 STORED: Final = Kind("apps", "v1", "controllerrevisions", names.RELEASE)
+CALENDARS: Final = Kind("", "v1", "configmaps")
+"""Read one by one, by the names that freezes give: never listed, never watched."""
 EVENTS: Final = Kind("", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
-WATCHED: Final = (RELEASES, COMMANDS, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED)
+WATCHED: Final = (RELEASES, COMMANDS, FREEZES, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED)
 
 
 def _keepalive_socket(address: Any) -> socket.socket:  # noqa: ANN401 - aiohttp's AddrInfo
@@ -167,6 +172,14 @@ class Api:
             if not (token := metadata.get("continue")):
                 return items, int(metadata.get("resourceVersion") or 0)
             query["continue"] = token
+
+    async def serves(self, kind: Kind) -> bool:
+        """Tell whether the API server knows a kind at all: discovery tells everybody, whatever RBAC says."""
+        try:
+            found = await self._call("GET", kind.prefix)
+        except NotFound:
+            return False
+        return any(resource["name"] == kind.plural for resource in found.get("resources") or ())
 
     async def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Json:
         """Create an object; a dry run asks with strict field validation and stores nothing."""

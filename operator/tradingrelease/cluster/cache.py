@@ -13,6 +13,7 @@ from tradingrelease.cluster import project
 from tradingrelease.cluster.api import (
     COMMANDS,
     DEPLOYMENTS,
+    FREEZES,
     PODS,
     RELEASES,
     REPLICASETS,
@@ -22,13 +23,16 @@ from tradingrelease.cluster.api import (
     Kind,
 )
 from tradingrelease.policy import names
-from tradingrelease.policy.model import Deployment, Endpoints, Key, Order, Pod, Service
+from tradingrelease.policy.freezes import Freeze, unreadable_all
+from tradingrelease.policy.memory import from_status
+from tradingrelease.policy.model import Deployment, Endpoints, Key, Order, Override, Pod, Service
 from tradingrelease.policy.spec import Spec
 
 Json = Mapping[str, Any]
 
 _READ: Final[dict[Kind, Callable[[Json], Any]]] = {
     COMMANDS: project.order,
+    FREEZES: project.freeze,
     SERVICES: project.service,
     DEPLOYMENTS: project.deployment,
     REPLICASETS: project.replicaset,
@@ -56,6 +60,8 @@ class Cache:
         self._objects: dict[Kind, dict[tuple[str, str], Entry]] = defaultdict(dict)
         self._by_release: dict[tuple[Kind, str, str], set[str]] = defaultdict(set)
         self._services: dict[str, set[str]] = defaultdict(set)
+        self.freezes_denied = False
+        """There may be freezes, and nobody lets us see them."""
         self._graves: dict[tuple[Kind, str, str], int] = {}
 
     # --- in -----------------------------------------------------------------------------------------------------------
@@ -69,13 +75,15 @@ class Cache:
         if (known and version <= known.version) or version <= self._graves.get((kind, *place), -1):
             return set()
         before = known.value if known and known.uid == metadata["uid"] else None
-        value = project.release(raw, before) if kind is RELEASES else _READ[kind](raw)
+        value: Any = project.release(raw, before) if kind is RELEASES else _READ[kind](raw)
         entry = Entry(version, metadata["uid"], self._release_of(kind, raw), value)
         self._remove(kind, place)
         self._objects[kind][place] = entry
         self._by_release[kind, place[0], entry.release].add(place[1])
         if kind is SERVICES:
             self._services[place[0]].add(place[1])
+        if kind is FREEZES and before is not None and before.freeze == value.freeze:
+            return set()  # its status is for people: no release asks for it
         concerned = self._concerned(kind, place, entry)
         return concerned | (self._concerned(kind, place, known) if known and known.release != entry.release else set())
 
@@ -140,6 +148,8 @@ class Cache:
         if kind is SERVICES:
             # Any Service of the namespace may match somebody's pods, or be one that a release waits for.
             found |= {key for key in self.releases() if key.namespace == place[0] and self._cares(key, place[1], entry)}
+        if kind is FREEZES:
+            found |= {key for key in self.releases() if key.namespace == place[0]}
         if kind is RELEASES:
             # A mark may have become void, or a Service free.
             found |= {key for key in self.releases() if key.namespace == place[0] and self._refused(key)}
@@ -207,6 +217,31 @@ class Cache:
     def stored(self, key: Key) -> dict[str, Spec]:
         """Return a release's stored specs by revision."""
         return dict(value for _, value in self._of(STORED, key) if value)
+
+    def all_freezes(self) -> list[project.FreezeRead]:
+        """Return every freeze, in order of namespace and name."""
+        return [entry.value for _, entry in sorted(self._objects[FREEZES].items())]
+
+    def freezes(self, key: Key) -> tuple[Freeze, ...]:
+        """Return the freezes that are about a release, without their calendars."""
+        release = self.release(key)
+        held = self._objects[FREEZES]
+        if self.freezes_denied:
+            return (unreadable_all("the operator may not read releasefreezes: apply manifests/rbac.yaml"),)
+        if release is None or not held:
+            return ()
+        inside = [held[place].value.freeze for place in sorted(held) if place[0] == key.namespace]
+        return tuple(freeze for freeze in inside if freeze.holds(release.labels))
+
+    def overrides(self, namespace: str, freeze: Freeze) -> list[tuple[str, Override]]:
+        """Return what releases remember of Overrides of a freeze: the release's name, and each Override."""
+        found = []
+        for key in sorted(key for key in self.releases() if key.namespace == namespace):
+            release = self.release(key)
+            raw = release.status.get("overrides") if release else None
+            remembered = from_status({"overrides": raw}).overrides if raw else ()
+            found += [(key.name, o) for o in remembered if (o.freeze, o.freeze_uid) == (freeze.name, freeze.uid)]
+        return found
 
     def uid(self, kind: Kind, namespace: str, name: str) -> str:
         """Return the uid of an object as last read; "" where it is not known."""

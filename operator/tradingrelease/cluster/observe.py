@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
+from tradingrelease.cluster.freezes import Calendars
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
@@ -25,8 +26,11 @@ _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 class Observer:
     """Reads the world of a release."""
 
-    def __init__(self, api: Api, cache: Cache, prober: Prober, notebooks: dict[Key, Notebook]) -> None:
+    def __init__(
+        self, api: Api, cache: Cache, prober: Prober, notebooks: dict[Key, Notebook], calendars: Calendars
+    ) -> None:
         self._api = api
+        self._calendars = calendars
         self._cache = cache
         self._prober = prober
         self._notebooks = notebooks
@@ -79,6 +83,7 @@ class Observer:
             backings={},
             since={},
             confirmed_dead={},
+            freezes=tuple(self._calendars.known(f, key.namespace) for f in self._cache.freezes(key)),
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradingrelease.policy import names
+from tradingrelease.policy.freezes import Freeze
+from tradingrelease.policy.freezes import parse as parse_freeze
 from tradingrelease.policy.manifests import record_in
 from tradingrelease.policy.memory import moment
 from tradingrelease.policy.model import Container, Deployment, Order, Pod, Record, Service
@@ -27,6 +29,18 @@ class Release:
     generation: int
     deleting: bool
     spec: Spec | Rejected
+    status: Json
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeRead:
+    """A ReleaseFreeze as read; its calendar is read apart."""
+
+    namespace: str
+    version: int
+    generation: int
+    freeze: Freeze
     status: Json
 
 
@@ -65,6 +79,19 @@ def release(raw: Json, before: Release | None = None) -> Release:
         int(metadata.get("generation", 0)),
         "deletionTimestamp" in metadata,
         spec,
+        raw.get("status") or {},
+        metadata.get("labels") or {},
+    )
+
+
+def freeze(raw: Json) -> FreezeRead:
+    """Read a ReleaseFreeze."""
+    metadata = raw["metadata"]
+    return FreezeRead(
+        metadata["namespace"],
+        version_of(raw),
+        int(metadata.get("generation", 0)),
+        parse_freeze(metadata["name"], metadata["uid"], raw.get("spec") or {}),
         raw.get("status") or {},
     )
 

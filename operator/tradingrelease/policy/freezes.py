@@ -76,6 +76,12 @@ class Freeze:
         """Name of the ConfigMap with its calendar; "" where it needs none."""
         return self.window.name if isinstance(self.window, Sessions) else ""
 
+    @property
+    def calendar_ends(self) -> datetime | None:
+        """When its calendar runs out; None where it has none that can be read."""
+        window = self.window
+        return window.calendar.ends if isinstance(window, Sessions) and isinstance(window.calendar, Calendar) else None
+
     def knowing(self, calendar: Calendar | NoCalendar) -> "Freeze":
         """Return the freeze with its calendar as it was read."""
         if not isinstance(self.window, Sessions):
@@ -88,7 +94,7 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class Hold:
     """What freezes say of a release now: the one that ends last speaks."""
 
     freeze: Freeze
@@ -102,9 +108,9 @@ class InForce:
         return f"frozen {until} by ReleaseFreeze {freeze.name} ({verdict.why}): {freeze.reason}"
 
 
-def latest(freezes: Iterable[Freeze], now: datetime) -> InForce | None:
+def latest(freezes: Iterable[Freeze], now: datetime) -> Hold | None:
     """Return the freeze that holds now and ends last; one whose end nobody knows ends after all others."""
-    found = [InForce(freeze, verdict) for freeze in freezes if (verdict := freeze.look(now)).active]
+    found = [Hold(freeze, verdict) for freeze in freezes if (verdict := freeze.look(now)).active]
     endless = datetime.max.replace(tzinfo=UTC)
     return max(found, key=lambda f: (f.verdict.until or endless, f.freeze.name), default=None)
 

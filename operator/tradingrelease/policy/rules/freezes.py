@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from tradingrelease.policy.freezes import InForce, latest
+from tradingrelease.policy.freezes import Hold, latest
 from tradingrelease.policy.model import Candidate, Decision, Note, Rest, World
 from tradingrelease.policy.rules.candidate import first_pending
 from tradingrelease.policy.rules.overrides import lifted, subject
@@ -17,7 +17,7 @@ FROZEN: Final = "Frozen"
 START, SWITCH = "Start", "Switch"
 
 
-def in_force(world: World, now: datetime) -> InForce | None:
+def in_force(world: World, now: datetime) -> Hold | None:
     """Return the freeze that holds the release now and ends last, unless people have lifted it."""
     if not world.freezes:
         return None
@@ -81,11 +81,11 @@ def _selected(world: World, candidate: Candidate) -> bool:
     )
 
 
-def _text(candidate: Candidate, what: str, found: InForce) -> str:
+def _text(candidate: Candidate, what: str, found: Hold) -> str:
     return f"version {candidate.stack.version} ({candidate.stack.revision}) {what}: {found.message}"
 
 
-def _waits(rule: str, text: str, found: InForce, now: datetime) -> Decision:
+def _waits(rule: str, text: str, found: Hold, now: datetime) -> Decision:
     # A freeze whose end nobody knows ends by somebody's hand: that is an event.
     until = found.verdict.until
     return Decision(Rest(), rule, FROZEN, text, look_again=until - now if until else None)
