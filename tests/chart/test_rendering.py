@@ -135,7 +135,7 @@ def test_with_namespaces_the_operator_has_the_same_rights_in_them_and_nowhere_el
 
     assert "ClusterRoleBinding" not in kinds(made)
     assert {o["metadata"]["name"] for o in made if o["kind"] == "ClusterRole"} == {
-        f"tradingrelease-{who}" for who in ("viewer", "deployer", "approver", "operator-oncall")
+        f"tradingrelease-{who}" for who in ("viewer", "deployer", "approver", "freezer", "operator-oncall")
     }
     assert roles.pop("tradingrelease-system")[0]["resources"] == ["leases"]
     assert roles == {"shop": cluster_wide, "payments": cluster_wide}

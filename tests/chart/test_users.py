@@ -65,7 +65,7 @@ class Namespace:
         """Order something; the order is not kept."""
         body = {
             "apiVersion": "tradingplatform.io/v1alpha1", "kind": "ReleaseCommand", "metadata": {"generateName": "order-"},
-            "spec": {"release": release, "action": action, "revision": "k3v9d0q1zm"},
+            "spec": {"release": release, "action": action, "revision": "k3v9d0q1zm", "freeze": "close", "reason": "the fix"},
         }  # fmt: skip
         return self.does(user, "create", "--dry-run=server", manifest=body)
 
@@ -199,9 +199,25 @@ def test_only_a_deployer_writes_releases(team):
 
 
 def test_everybody_of_the_team_sees_releases_and_orders(team):
-    kinds = ("tradingreleases", "releasecommands")
+    kinds = ("tradingreleases", "releasecommands", "releasefreezes")
 
     assert [p for p in TEAM for kind in kinds if team.does(p, "get", kind) != "done"] == []
+
+
+def test_who_deploys_declares_and_lifts_no_freeze_by_its_object(team):
+    """A freeze that a deployer may delete would not hold him."""
+    team.let("freezer", "tradingrelease-freezer")
+    eventually(lambda: team.may("freezer", "create", "releasefreezes.tradingplatform.io"))
+    verbs = ("create", "update", "patch", "delete")
+    writers = {
+        person
+        for person in [*TEAM, "freezer"]
+        for verb in verbs
+        if team.may(person, verb, "releasefreezes.tradingplatform.io")
+    }
+
+    assert writers == {"freezer", "admin"}
+    assert not team.may("freezer", "create", "tradingreleases.tradingplatform.io")
 
 
 def test_a_release_needs_the_right_to_create_deployments(installed):

@@ -16,6 +16,14 @@ rules:
   - apiGroups: [tradingplatform.io]
     resources: [releasecommands/status]
     verbs: [get, patch]
+  # freezes: it reads them, and says in their status whether they hold. The ConfigMap of a market calendar is read by a Role of
+  # its own, which `tradingrelease calendar export` writes: each gives `get` on one name
+  - apiGroups: [tradingplatform.io]
+    resources: [releasefreezes]
+    verbs: [get, list, watch]
+  - apiGroups: [tradingplatform.io]
+    resources: [releasefreezes/status]
+    verbs: [get, patch]
   # one Deployment per component revision, and one stored spec per revision
   - apiGroups: [apps]
     resources: [deployments, controllerrevisions]
