@@ -26,7 +26,7 @@ def in_force(world: World, now: datetime) -> Hold | None:
 
 
 def adoption_may_start(world: World, now: datetime) -> Decision | None:
-    """Hold the adoption of a plain Deployment: it starts pods and moves selectors, if to the same code (ADR 11).
+    """Hold the adoption of a plain Deployment: it starts pods and moves selectors, if to the same code (ADR 13).
 
     One that has moved a selector goes on: half of it is worse than all.
     """
