@@ -1,15 +1,19 @@
 """What `tradingrelease calendar export` writes is what the operator reads."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 from tradingrelease.policy.calendars import Calendar, parse
 
+ENV = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "operator")}
+
 
 def run(*arguments):
     argv = [sys.executable, "-m", "tradingrelease", *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(argv, env=ENV, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_a_calendar_is_written_as_a_config_map_with_the_right_to_read_it():
@@ -47,5 +51,5 @@ def test_a_market_that_nobody_knows_is_an_error():
 
 def test_a_command_does_not_start_what_only_the_operator_needs():
     code = "import sys, tradingrelease.__main__; print({'kopf', 'aiohttp', 'exchange_calendars'} & set(sys.modules))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
