@@ -16,11 +16,11 @@ COMMAND_TO_ROLLBACK = Histogram(
 )
 RELEASES = Gauge("tradingrelease_releases", "Releases by phase", ["phase"])
 OUTCOMES = Counter("tradingrelease_outcomes_total", "Ended attempts by outcome", ["outcome"])
-FREEZE_ACTIVE = Gauge("tradingrelease_freeze_active", "1 while a freeze holds", ["namespace", "freeze"])
+FREEZE_ACTIVE = Gauge("tradingrelease_freeze_active", "1 while a freeze holds", ["freeze_namespace", "freeze"])
 CALENDAR_ENDS = Gauge(
     "tradingrelease_calendar_end_timestamp_seconds",
     "When the calendar of a freeze runs out; 0 where it cannot be read",
-    ["namespace", "freeze", "calendar"],
+    ["freeze_namespace", "freeze", "calendar"],
 )
 RECONCILES = Histogram("tradingrelease_reconcile_seconds", "One look at one release, with its writes", buckets=_FAST)
 ERRORS = Counter("tradingrelease_reconcile_errors_total", "Looks that ended in an error, by its kind", ["error"])
