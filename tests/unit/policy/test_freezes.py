@@ -77,6 +77,33 @@ def test_an_attempt_that_is_begun_in_a_freeze_deploys_nothing():
     assert sim.live == "1.0.0"
 
 
+def test_an_attempt_of_which_nothing_is_deployed_yet_has_not_begun():
+    """A look may do something more urgent between beginning an attempt and deploying it."""
+    world = a_release().live("1.0.0").candidate("2.0.0").having(freezes=(a_freeze(),)).world()
+    green = world.memory.candidate.stack.members[0].revision
+    bare = replace(world, deployments={n: d for n, d in world.deployments.items() if d.revision != green})
+    decision = decide(bare, NOW)
+    assert (decision.reason, decision.memory.candidate.held) == ("Frozen", "Start")
+    assert decide(world, NOW).rule != "candidate_may_start"
+
+
+def test_a_retry_in_a_freeze_waits_though_its_failed_pods_still_stand():
+    sim = Simulator("backend")
+    sim.apply(a_spec("1.0.0"))
+    sim.run(minutes=20)
+    sim.behaviours["backend:2.0.0"] = Behaviour(crashes_every=5)
+    revision = sim.apply(a_spec("2.0.0")).revision
+    sim.run_until(lambda s: s.memory.latched, minutes=5)
+    sim.run(minutes=1)
+    sim.freeze_for("close", lasting=HOUR)
+    sim.behaviours["backend:2.0.0"] = Behaviour()
+    sim.order(Action.RETRY, revision)
+    sim.run(minutes=50)
+    assert (sim.memory.candidate.held, sim.live) == ("Start", "1.0.0")
+    sim.run(minutes=40)
+    assert sim.live == "2.0.0"
+
+
 def test_no_deadline_runs_in_a_freeze():
     """Days of freeze, and a pod that goes at their end: the candidate gets its whole time again."""
     sim = Simulator("backend")

@@ -5,7 +5,7 @@ An attempt that began before the freeze is verified to its end; a switch under w
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from tradingrelease.policy.freezes import Hold, latest
@@ -53,11 +53,19 @@ def candidate_may_start(world: World, now: datetime) -> Decision | None:
     found = in_force(world, now)
     if found and candidate.held == START:
         return _waits(rule, _text(candidate, "waits to start", found), found, now)
-    if found and candidate.started_at == now:  # it is this look that begins the attempt
+    if found and not _begun(world, candidate):
         return _held(world, candidate, START, _text(candidate, "waits to start", found), rule)
     if candidate.held and not found and (candidate.held == START or first_pending(world)):
         return _thawed(world, candidate, rule, now)
     return None
+
+
+def _begun(world: World, candidate: Candidate) -> bool:
+    """Tell whether anything was deployed for this attempt. What stood before it, failed or retained, does not count."""
+    # Creation times have whole seconds: what was made for this attempt must not look older than it.
+    since = candidate.started_at - timedelta(seconds=1)
+    members = ((m, world.deployment(m.name, m.revision)) for m in candidate.stack.members)
+    return any(d is not None and d.created_at >= since for _, d in members)
 
 
 def candidate_may_switch(world: World, now: datetime) -> Decision | None:
@@ -100,7 +108,13 @@ def _held(world: World, candidate: Candidate, where: str, text: str, rule: str) 
 
 
 def _thawed(world: World, candidate: Candidate, rule: str, now: datetime) -> Decision:
-    memory = replace(world.memory, candidate=replace(candidate, held="", counted_from=now))
+    # One that waited to start starts now: crashes of an earlier attempt's pods, seen while it waited, are not its own.
+    freed = (
+        replace(candidate, held="", started_at=now)
+        if candidate.held == START
+        else replace(candidate, held="", counted_from=now)
+    )
+    memory = replace(world.memory, candidate=freed)
     text = f"version {candidate.stack.version} ({candidate.stack.revision}) goes on: no freeze holds it any more"
     note = Note("Thawed", text, f"{candidate.stack.revision}/{candidate.attempt}/{now.isoformat()}")
     return Decision(Rest(), rule, "Thawed", text, memory=memory, notes=(note,))
