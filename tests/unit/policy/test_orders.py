@@ -84,3 +84,18 @@ def test_an_ordered_rollback_decided_on_an_old_read_is_answered_and_latches_what
     memory = decide(given, NOW).memory
     assert (memory.live.stack.version, [latch.stack.version for latch in memory.latched]) == ("1.0.0", ["2.0.0"])
     assert [(a.uid, a.phase) for a in memory.answers] == [(given.orders[0].uid, "Done")]
+
+
+def test_a_retry_begins_with_new_pods_where_the_last_attempt_left_a_crash_loop():
+    """Crashes of an earlier attempt are not those of this one."""
+    sim = Simulator("backend")
+    sim.apply(a_spec("1.0.0"))
+    sim.run(minutes=20)
+    sim.behaviours["backend:2.0.0"] = Behaviour(crashes_every=5)
+    revision = sim.apply(a_spec("2.0.0")).revision
+    sim.run_until(lambda s: s.memory.latched, minutes=5)
+    sim.run(minutes=1)
+    sim.behaviours["backend:2.0.0"] = Behaviour()
+    sim.order(Action.RETRY, revision)
+    sim.run(minutes=5)
+    assert sim.live == "2.0.0"

@@ -230,13 +230,8 @@ def _revive(world: World, candidate: Candidate, member: Member, deployment: Depl
     """Bring a Deployment that failed in an earlier attempt up again, or replace it where its pods are spent."""
     if _serves(world, member):
         return None
-    # Creation times have whole seconds: what was made for this attempt must not look older than it.
-    before = candidate.started_at - timedelta(seconds=1)
-    spent = [p for p in world.pods_of(deployment) if p.created_at < before and _spent(p)]
-    # What a Service selects, by a late write or another hand, stays: it may come up by itself, else its time runs out.
-    held = _retained(world, member) or any(s.selected == member.revision for s in acts.steered(world).values())
-    if spent and deployment.created_at < before and not held:
-        text = f"Deployment {deployment.name} failed in an earlier attempt ({spent[0].name}): made anew"
+    if pod := _spent_before(world, candidate, member, deployment):
+        text = f"Deployment {deployment.name} failed in an earlier attempt ({pod.name}): made anew"
         return Decision(
             Retire(deployment.name, deployment.uid, deployment.claims, delete=True), rule, "Deploying", text
         )
@@ -247,6 +242,17 @@ def _revive(world: World, candidate: Candidate, member: Member, deployment: Depl
             step = Scale(deployment.name, deployment.uid, deployment.version, size)
             return Decision(step, rule, "Deploying", text)
     return None
+
+
+def _spent_before(world: World, candidate: Candidate, member: Member, deployment: Deployment) -> Pod | None:
+    """Return a pod that an earlier attempt left broken, where its Deployment is to be made anew for this one."""
+    # Creation times have whole seconds: what was made for this attempt must not look older than it.
+    before = candidate.started_at - timedelta(seconds=1)
+    # What a Service selects, by a late write or another hand, stays: it may come up by itself, else its time runs out.
+    held = _retained(world, member) or any(s.selected == member.revision for s in acts.steered(world).values())
+    if held or deployment.created_at >= before:
+        return None
+    return next((p for p in world.pods_of(deployment) if p.created_at < before and _spent(p)), None)
 
 
 def _spent(pod: Pod) -> bool:
@@ -313,8 +319,9 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
         return None
     for component in spec.components:
         deployment = world.deployment(component.name, component.revision)
-        if deployment is None or _serves(world, Member(component.name, component.revision, ())):
-            continue
+        member = Member(component.name, component.revision, ())
+        if deployment is None or _serves(world, member) or _spent_before(world, candidate, member, deployment):
+            continue  # what an earlier attempt left broken is made anew, and says nothing of this one
         limit = spec.fail_fast.restart_limit
         for trouble in troubles(world, deployment, limit, candidate.started_at):
             if trouble.fatal or now - trouble.since > spec.fail_fast.stuck_for:
