@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tradingrelease.policy.calendars import Calendar, NoCalendar
 from tradingrelease.policy.decide import decide
@@ -137,6 +137,7 @@ def test_a_rollback_by_manifest_and_a_change_of_settings_ask_no_freeze():
     assert sim.live == "1.0.1"
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(0.1, 3)), min_size=1, max_size=3))
 def test_no_promotion_begins_and_no_pod_starts_while_any_freeze_holds(spans):
     freezes = tuple(a_freeze(str(n), begin, begin + length) for n, (begin, length) in enumerate(spans))
