@@ -1,8 +1,8 @@
 """Memory to status and back. A round trip loses nothing; a field that cannot be read is treated as absent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from tradingrelease.policy.model import (
     Answer,
@@ -22,6 +22,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.reasons import Outcome
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def stamp(at: datetime) -> str:
@@ -121,47 +122,78 @@ def _history_out(entry: HistoryEntry) -> Json:
 
 
 def from_status(status: Mapping[str, Any]) -> Memory:
-    """Read back what `to_status` wrote."""
-    live, candidate, paused = status.get("live"), status.get("candidate"), status.get("paused")
-    settings = status.get("settings") or {}
+    """Read back what `to_status` wrote. Whatever cannot be read is absent: what serves is then found out anew."""
+    settings = _read(_settings_in, status.get("settings") or {})
     return Memory(
-        live=live
-        and Live(
-            _stack_in(live),
-            since=moment(live["since"]),
-            watch_since=moment(live.get("watchSince") or live["since"]),
-            proven_at=_maybe(live.get("provenAt")),
-            act=int(live.get("act", 0)),
-        ),
-        candidate=candidate
-        and Candidate(
-            _stack_in(candidate),
-            int(candidate.get("attempt", 1)),
-            moment(candidate["startedAt"]),
-            idle=bool(candidate.get("idle")),
-            counted_from=_maybe(candidate.get("countedFrom")),
-            held=candidate.get("held") or "",
-        ),
-        retained=tuple(Retained(_stack_in(r), moment(r["until"])) for r in status.get("retained") or ()),
-        latched=tuple(
-            Latched(_stack_in(entry), entry.get("reason", ""), entry.get("message", ""), moment(entry["at"]))
-            for entry in status.get("latched") or ()
-        ),
-        history=tuple(_history_in(entry) for entry in status.get("history") or ()),
-        paused=paused and Paused(moment(paused["at"]), paused.get("reason", ""), paused.get("order", "")),
-        answers=tuple(
-            Answer(a["uid"], a.get("phase", "Done"), a.get("reason", ""), a.get("message", ""))
-            for a in status.get("orders") or ()
-        ),
-        settings=Settings(
-            replicas={str(k): int(v) for k, v in (settings.get("replicas") or {}).items()},
-            retain_for=_seconds(settings.get("retainFor"), Settings().retain_for),
-            retain_revisions=int(settings.get("retainRevisions", 1)),
-            keep_failed_for=_seconds(settings.get("keepFailedFor"), Settings().keep_failed_for),
-            on_delete=settings.get("onDelete", "Keep"),
-        ),
-        act=int(status.get("act", 0)),
-        overrides=tuple(_override_in(entry) for entry in status.get("overrides") or ()),
+        live=_read(_live_in, status.get("live")),
+        candidate=_read(_candidate_in, status.get("candidate")),
+        retained=_each(lambda r: Retained(_stack_in(r), moment(r["until"])), status.get("retained")),
+        latched=_each(_latched_in, status.get("latched")),
+        history=_each(_history_in, status.get("history")),
+        paused=_read(_paused_in, status.get("paused")),
+        answers=_each(_answer_in, status.get("orders")),
+        settings=settings or Settings(),
+        act=_read(int, status.get("act")) or 0,
+        overrides=_each(_override_in, status.get("overrides")),
+    )
+
+
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _read(how: Callable[[Any], T], raw: Any) -> T | None:  # noqa: ANN401 - JSON
+    """Read one part of a status; None where there is none, or none that can be read."""
+    try:
+        return None if raw is None else how(raw)
+    except _UNREADABLE:
+        return None
+
+
+def _each(how: Callable[[Any], T], raw: Any) -> tuple[T, ...]:  # noqa: ANN401 - JSON
+    found = [_read(how, item) for item in raw or ()]
+    return tuple(item for item in found if item is not None)
+
+
+def _live_in(raw: Mapping[str, Any]) -> Live:
+    return Live(
+        _stack_in(raw),
+        since=moment(raw["since"]),
+        watch_since=moment(raw.get("watchSince") or raw["since"]),
+        proven_at=_maybe(raw.get("provenAt")),
+        act=int(raw.get("act", 0)),
+    )
+
+
+def _candidate_in(raw: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        _stack_in(raw),
+        int(raw.get("attempt", 1)),
+        moment(raw["startedAt"]),
+        idle=bool(raw.get("idle")),
+        counted_from=_maybe(raw.get("countedFrom")),
+        held=raw.get("held") or "",
+    )
+
+
+def _latched_in(raw: Mapping[str, Any]) -> Latched:
+    return Latched(_stack_in(raw), raw.get("reason", ""), raw.get("message", ""), moment(raw["at"]))
+
+
+def _paused_in(raw: Mapping[str, Any]) -> Paused:
+    return Paused(moment(raw["at"]), raw.get("reason", ""), raw.get("order", ""))
+
+
+def _answer_in(raw: Mapping[str, Any]) -> Answer:
+    return Answer(raw["uid"], raw.get("phase", "Done"), raw.get("reason", ""), raw.get("message", ""))
+
+
+def _settings_in(raw: Mapping[str, Any]) -> Settings:
+    return Settings(
+        replicas={str(k): int(v) for k, v in (raw.get("replicas") or {}).items()},
+        retain_for=_seconds(raw.get("retainFor"), Settings().retain_for),
+        retain_revisions=int(raw.get("retainRevisions", 1)),
+        keep_failed_for=_seconds(raw.get("keepFailedFor"), Settings().keep_failed_for),
+        on_delete=raw.get("onDelete", "Keep"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tradingrelease.policy.memory import from_status, moment, stamp, to_status
@@ -85,3 +86,18 @@ def test_an_empty_status_is_an_empty_memory():
 @given(instants)
 def test_a_stamp_is_read_back_to_the_millisecond(at):
     assert at == moment(stamp(at))
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"live": {}, "candidate": {}, "paused": {}},
+        {"live": {"revision": "x", "since": "yesterday"}, "act": "many"},
+        {"retained": [{"revision": "x"}], "latched": [{}, None], "history": [{"outcome": "Nonsense"}], "orders": [{}]},
+        {"settings": {"retainFor": "soon"}},
+        {"settings": {"replicas": ["x"]}},
+    ],
+    ids=str,
+)
+def test_what_somebody_else_wrote_and_cannot_be_read_is_absent(status):
+    assert from_status(status) == Memory()
