@@ -79,35 +79,38 @@ class Actor:
             case model.Retire() | model.ForgetSpec() if changed := await self._outdated(world):
                 return changed
             case _:
-                return await self._carry_out(world.key, requests(step, world.key, world.uid, uuid4().hex))
+                asked = requests(step, world.key, world.uid, uuid4().hex)
+                return await self._carry_out(world.key, asked, notebook)
 
     # --- requests ----------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, key: Key, asked: Requests) -> Outcome:
+    async def _carry_out(self, key: Key, asked: Requests, notebook: Notebook) -> Outcome:
         """Send the requests of a step, one after the other."""
         answer: Answer = None
         try:
             while True:
                 match asked.send(answer):
                     case Create() as request:
-                        return await self._create(key, request)
+                        return await self._create(key, request, notebook)
                     case Read() as request:
                         answer = await self._read(key, request)
                     case request:
-                        await self._send(key, request)
+                        await self._send(key, request, notebook)
                         answer = None
         except StopIteration as end:
             stopped: Stopped | None = end.value
             return Outcome(stopped.wait, stopped.said) if stopped else DONE
 
-    async def _send(self, key: Key, request: Merge | Patch | Delete) -> None:
+    async def _send(self, key: Key, request: Merge | Patch | Delete, notebook: Notebook) -> None:
         kind, name, namespace = _KINDS[request.resource], request.name, key.namespace
         try:
             match request:
                 case Merge():
                     self._cache.store(kind, await self._api.merge(kind, namespace, name, request.body))
                 case Patch():
-                    self._cache.store(kind, await self._api.patch(kind, namespace, name, list(request.operations)))
+                    raw = await self._api.patch(kind, namespace, name, list(request.operations))
+                    _admit(notebook, kind, raw)
+                    self._cache.store(kind, raw)
                 case Delete():
                     uid = request.uid or self._cache.uid(kind, namespace, name)
                     with suppress(NotFound):  # what was to go is gone
@@ -158,10 +161,12 @@ class Actor:
         same = found is not None and (found.uid, found.version) == (world.uid, world.version)
         return None if same else Outcome(SOON, "the release changed meanwhile")
 
-    async def _create(self, key: Key, request: Create) -> Outcome:
+    async def _create(self, key: Key, request: Create, notebook: Notebook) -> Outcome:
         kind, body = _KINDS[request.resource], request.body
         try:
-            self._cache.store(kind, await self._api.create(kind, key.namespace, body))
+            raw = await self._api.create(kind, key.namespace, body)
+            _admit(notebook, kind, raw)
+            self._cache.store(kind, raw)
         except Conflict:
             # It exists: created before a crash, not yet told by the watch; or it is somebody else's.
             raw = await self._api.get(kind, key.namespace, body["metadata"]["name"])
@@ -211,6 +216,12 @@ class Actor:
             return Outcome(1.0, f"a direct read shows {len(ready)} ready endpoint(s)")
         notebook.confirmed_dead[step.service] = now
         return DONE
+
+
+def _admit(notebook: Notebook, kind: Kind, raw: Json) -> None:
+    """Note what the API server made of a template of ours: admission policies and webhooks may change it each time."""
+    if kind is DEPLOYMENTS:
+        notebook.admitted[raw["metadata"]["uid"]] = raw["spec"]["template"]
 
 
 def transient(error: ClusterError) -> float:

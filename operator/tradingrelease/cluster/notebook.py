@@ -1,8 +1,10 @@
 """What this process has noticed about a release and does not store: lost at a restart, and safe to lose."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from tradingrelease.policy.model import Asked, Memory, Refusal
 
@@ -16,6 +18,8 @@ class Notebook:
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
     dry_run_at: dict[str, datetime] = field(default_factory=dict)
+    admitted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By uid of a Deployment: the template that our last write of it was answered with, for as long as it stands."""
     read: tuple[object, Memory] = (None, Memory())
     """The status that was last read, and what it says: a status is never changed, only replaced."""
     reported_at: float = 0.0

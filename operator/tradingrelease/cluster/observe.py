@@ -45,6 +45,8 @@ class Observer:
         if release and (backings := await self._backings(world)):
             world = replace(world, backings=backings)
         notebook.note(signals(world), now)
+        standing = {d.uid for d in world.deployments.values()}
+        notebook.admitted = {uid: found for uid, found in notebook.admitted.items() if uid in standing}
         return replace(world, since=dict(notebook.since), confirmed_dead=dict(notebook.confirmed_dead))
 
     async def _confirm_gone(self, key: Key) -> Release | None:
@@ -84,6 +86,7 @@ class Observer:
             since={},
             confirmed_dead={},
             freezes=tuple(self._calendars.known(f, key.namespace) for f in self._cache.freezes(key)),
+            admitted=dict(notebook.admitted),
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

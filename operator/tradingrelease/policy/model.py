@@ -486,6 +486,8 @@ class World:
     """By Service: when a direct read confirmed that it has no ready endpoint, for as long as that holds."""
     freezes: tuple[Freeze, ...] = ()
     """Those that are about this release, whether they hold now or not."""
+    admitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By uid of a Deployment: the template that the API server answered when this process last wrote it."""
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""

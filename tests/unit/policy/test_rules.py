@@ -7,8 +7,9 @@ import pytest
 from tradingrelease.policy import acts, names, pods, signals, sizes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
-from tradingrelease.policy.model import Backing, Claim, CreateDeployment, Mark, Rest, Retire, Scale, Switch
+from tradingrelease.policy.model import Backing, Claim, CreateDeployment, Mark, Rest, Restore, Retire, Scale, Switch
 from tradingrelease.policy.reasons import Action, Cause, Condition, Phase
+from tradingrelease.policy.rules.live import nobody_edited_ours
 
 from tests.builders import (
     KEY,
@@ -443,3 +444,13 @@ def test_what_is_decided_again_after_a_crash_is_said_under_the_same_name():
     said = [{(n.reason, n.about) for n in decide(world, NOW + timedelta(seconds=s)).notes} for s in (0, 9)]
     assert {reason for reason, _ in said[0]} == {"Superseded", "CandidateStarted"}
     assert said[0] == said[1]
+
+
+def test_what_an_admission_policy_makes_of_our_own_write_is_no_edit():
+    """To restore it would be a war: the policy changes it again with each write."""
+    world = a_release().live().world()
+    (found,) = world.deployments.values()
+    changed = replace(found, template=found.template | {"spec": found.template["spec"] | {"nodeName": "n"}})
+    edited = replace(world, deployments={found.name: changed})
+    assert isinstance(nobody_edited_ours(edited, NOW).step, Restore)
+    assert nobody_edited_ours(replace(edited, admitted={found.uid: changed.template}), NOW) is None

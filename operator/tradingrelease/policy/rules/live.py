@@ -158,7 +158,9 @@ def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
             component = spec.component(member.name) if spec else None
             if deployment is None or component is None or component.revision != member.revision:
                 continue
-            if where := _edited(_Templates.of(world, member, component, deployment)):
+            # What the API server answered to our own write is no edit: to write it again would give the same again.
+            admitted = world.admitted.get(deployment.uid) == deployment.template
+            if not admitted and (where := _edited(_Templates.of(world, member, component, deployment))):
                 written = manifests.pod_template(world.key, member.name, member.revision, component.template)
                 text = f"Deployment {deployment.name} was edited ({where}): restored"
                 note = Note("EditRestored", text, f"{deployment.uid}/{deployment.version}", warning=True)
