@@ -184,14 +184,24 @@ class Actor:
             await self._api.create(DEPLOYMENTS, key.namespace, step.body, dry_run=True)
             notebook.dry_runs[step.component_revision] = None
         except Conflict:
-            # A Deployment of that name exists, so its template was taken before.
-            notebook.dry_runs[step.component_revision] = None
+            # A Deployment of that name exists. If it is ours, its template was taken before.
+            taken = await self._taken(key, step.body["metadata"]["name"])
+            notebook.dry_runs[step.component_revision] = taken
+            if taken:
+                notebook.dry_run_at[step.component_revision] = now
         except Invalid as error:
             notebook.dry_runs[step.component_revision] = Refusal("InvalidTemplate", str(error), terminal=True)
         except Forbidden as error:
             notebook.dry_runs[step.component_revision] = Refusal("DeploymentForbidden", str(error), terminal=False)
             notebook.dry_run_at[step.component_revision] = now
         return DONE
+
+    async def _taken(self, key: Key, name: str) -> Refusal | None:
+        raw = await self._api.get(DEPLOYMENTS, key.namespace, name)
+        if (raw["metadata"].get("labels") or {}).get(names.RELEASE) == key.name:
+            return None
+        text = f"Deployment {name} exists and is not of this release: rename it, or the component"
+        return Refusal("DeploymentNameTaken", text, terminal=False)
 
     async def _ask(self, step: model.Ask, notebook: Notebook, now: datetime) -> Outcome:
         verdicts = await self._prober.ask(step.targets)

@@ -16,7 +16,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.sizes import wanted_replicas
 from tradingrelease.policy.spec import Component, Rejected, Spec
 
-OF_A_DRY_RUN: Final = frozenset({"InvalidTemplate", "DeploymentForbidden"})
+OF_A_DRY_RUN: Final = frozenset({"InvalidTemplate", "DeploymentForbidden", "DeploymentNameTaken"})
 """Reasons that the API server gives; they stand until it is asked again."""
 RETRY: Final = timedelta(seconds=10)
 """How soon a refused spec is looked at again without an event: a quota may be raised, a webhook may return."""
