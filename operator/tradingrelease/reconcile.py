@@ -48,6 +48,7 @@ class Reconciler:
         """Take steps until nothing is to be done now. Returns in how many seconds to look again, if by time alone."""
         for _ in range(MOST_STEPS):
             now = self._clock.now()
+            _retry_refused_dry_runs(self._notebooks.get(key), now)
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)
@@ -83,7 +84,6 @@ class Reconciler:
         except Conflict:
             return SOON
         _count(world, after, notebook)
-        _retry_refused_dry_runs(notebook, now)
         if decision.memory is not None:
             return 0.0
         waits = [wait for wait in (due, _seconds(decision.look_again)) if wait is not None]
@@ -114,8 +114,10 @@ def _seconds(span: timedelta | None) -> float | None:
     return None if span is None else max(span.total_seconds(), 0.0)
 
 
-def _retry_refused_dry_runs(notebook: Notebook, now: datetime) -> None:
+def _retry_refused_dry_runs(notebook: Notebook | None, now: datetime) -> None:
     """Forget answers that an outside change can cure, so that the API server is asked again."""
+    if notebook is None:
+        return
     for revision, at in list(notebook.dry_run_at.items()):
         if now - at > timedelta(seconds=9):
             notebook.dry_runs.pop(revision, None)
