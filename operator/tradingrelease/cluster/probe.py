@@ -202,5 +202,5 @@ def judge(target: Target, status: int, body: bytes) -> Verdict:
 def _json(text: str) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without an end
         return None

@@ -94,3 +94,8 @@ def test_the_silence_of_a_node_is_no_failure_of_the_code_but_ends_a_pass():
     silence = Verdict(passed=False, said="no connection", reached=False)
     assert counted(Streak(passed=3), silence) == Streak(unreachable=1, last="no connection")
     assert counted(Streak(failed=1), silence) == Streak(failed=1, unreachable=1, last="no connection")
+
+
+def test_brackets_without_an_end_are_no_json():
+    """An error here would end the probing of that pod for ever."""
+    assert judge(target("response.json == null"), 200, b"[" * 60_000).passed
