@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from typing import Final
 
 import uvloop
 from kubernetes.config import ConfigException
@@ -11,9 +12,16 @@ from tradingrelease import logs
 from tradingrelease.app import main as run
 from tradingrelease.config import Config
 
+DEEPEST: Final = 12_000
+"""Python's own limit of 1000 is less than the 10,000 levels of JSON that an API server stores in a pod template.
+
+Without this, one such template ends every LIST and watch, and so the releases of everybody.
+"""
+
 
 def main() -> int:
     """Run until SIGTERM. Exit code 2: the settings or credentials cannot be used."""
+    sys.setrecursionlimit(DEEPEST)
     try:
         config = Config.from_environment()
         logs.configure(config.log_level)

@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import cel
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
 from tradingrelease.policy.names import DIGEST_LENGTH, digest
@@ -20,6 +20,8 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MACRO: Final = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
 _NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
+DEEPEST: Final = 100
+"""Levels of a spec. A pod template needs 20; what hashes, copies and stores specs recurses."""
 EXPECT_NAMES: Final = frozenset({"response", "release"})
 """What a `health.expect` expression may name."""
 
@@ -37,7 +39,10 @@ def duration(text: object) -> timedelta:
     parts = _DURATION.findall(written)
     if not parts or "".join(n + u for n, u in parts) != written:
         raise ValueError(f"{written!r} is no duration: write a number and a unit, such as 30s, 15m or 24h")
-    return timedelta(seconds=sum(float(n) * _UNIT[u] for n, u in parts))
+    try:
+        return timedelta(seconds=sum(float(n) * _UNIT[u] for n, u in parts))
+    except OverflowError:
+        raise ValueError(f"{written[:40]!r} is too long a time: write a shorter one, such as 24h") from None
 
 
 Duration = Annotated[
@@ -50,11 +55,28 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
+_PATH: Final = re.compile(r'/([!"$-.0-?A-\[\]-~][!"$-?A-\[\]-~]*)?')
+_PORT: Final = re.compile(r"[a-z0-9-]{1,15}")
+
+
+def _path(text: str) -> str:
+    # It is put behind the pod's address: nothing in it may read as another host.
+    if not _PATH.fullmatch(text):
+        raise ValueError("write a path that begins with one '/', such as /healthz, without a host")
+    return text
+
+
+def _port(port: int | str) -> int | str:
+    if not (1 <= port <= 65535 if isinstance(port, int) else _PORT.fullmatch(port)):
+        raise ValueError("write a number from 1 to 65535, or the name of a port of the template")
+    return port
+
+
 class HttpGet(_Part):
     """Where a pod is asked for its health: a path and a port of the pod itself, never a host."""
 
-    path: str
-    port: int | str
+    path: Annotated[str, AfterValidator(_path)]
+    port: Annotated[int | str, AfterValidator(_port)]
     scheme: str = "HTTP"
 
 
@@ -74,6 +96,17 @@ class Health(_Part):
         return None if self.expect is None else cel.compile(self.expect)
 
 
+def _template(template: dict[str, Any]) -> dict[str, Any]:
+    """Check the little that we read ourselves; the rest is for the API server to judge."""
+    metadata = template.get("metadata")
+    if not isinstance(metadata, dict | None):
+        raise ValueError("write metadata with labels, or leave it out")  # noqa: TRY004 - pydantic asks for ValueError
+    for field in ("labels", "annotations"):
+        if not isinstance((metadata or {}).get(field), dict | None):
+            raise ValueError(f"write metadata.{field} as names with values, or leave them out")  # noqa: TRY004
+    return template
+
+
 class Component(_Part):
     """One workload: its Services and the template of its pods."""
 
@@ -83,7 +116,7 @@ class Component(_Part):
     replicas: int | None = Field(default=None, ge=0)
     min_ready_seconds: int = Field(default=5, ge=0)
     progress_deadline: Duration = timedelta(minutes=10)
-    template: dict[str, Any]
+    template: Annotated[dict[str, Any], AfterValidator(_template)]
     health: Health | None = None
 
     @cached_property
@@ -127,7 +160,7 @@ class Spec(_Part):
     watch: Watch = Watch()
     retain: Retain = Retain()
     keep_failed_for: Duration = timedelta(minutes=15)
-    on_delete: str = "Keep"
+    on_delete: Literal["Keep", "Remove"] = "Keep"
 
     @cached_property
     def revision(self) -> str:
@@ -165,6 +198,9 @@ class Rejected:
 
 def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
     """Turn a release's spec into a Spec, or say what to write instead."""
+    if _deeper(raw, DEEPEST):
+        text = f"spec: nested more than {DEEPEST} levels deep, which no field of a pod template is: take that away"
+        return Rejected("InvalidSpec", text)
     try:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
@@ -173,6 +209,21 @@ def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
         if problem:
             return problem
     return spec
+
+
+def _deeper(value: Any, levels: int) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether a value is nested more than so many levels deep. Without recursion: it may be very deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            below
+            for found in layer
+            if isinstance(found, dict | list)
+            for below in (found.values() if isinstance(found, dict) else found)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _causes(error: ValidationError) -> list[Any]:

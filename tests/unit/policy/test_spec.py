@@ -8,7 +8,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tradingrelease.policy import names
-from tradingrelease.policy.spec import Component, FailFast, Health, HttpGet, Retain, Spec, Watch, duration
+from tradingrelease.policy.spec import (
+    Component,
+    FailFast,
+    Health,
+    HttpGet,
+    Rejected,
+    Retain,
+    Spec,
+    Watch,
+    duration,
+    parse,
+)
 
 from tests.builders import a_component, a_health, a_spec, a_template, parsed, rejected
 
@@ -239,3 +250,45 @@ def test_the_defaults_are_those_of_the_schema(part, path):
     fields = {name: None if value == {} else value for name, value in fields.items()}
     written = {name: theirs(schema[name]) for name in fields}
     assert fields == written
+
+
+def nested(levels):
+    value = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("levels", [100, 5000])
+def test_a_spec_nested_without_sense_is_refused_before_anything_recurses(levels):
+    found = parse(a_spec() | {"beside": nested(levels)}, "shop")
+    assert isinstance(found, Rejected)
+    assert "nested more than 100 levels deep" in found.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"watch": {"for": "9" * 400 + "h"}}, "too long a time"),
+        ({"onDelete": "Perhaps"}, "spec.onDelete: Input should be 'Keep' or 'Remove'"),
+        ({"components": [a_component() | {"template": {"metadata": "x"}}]}, "write metadata with labels"),
+        (
+            {"components": [a_component() | {"template": {"metadata": {"labels": []}}}]},
+            "write metadata.labels as names",
+        ),
+        *[
+            ({"components": [a_component(health={"httpGet": {"path": path, "port": 80}})]}, "begins with one '/'")
+            for path in ("@169.254.169.254/", "//e", "http://e/", "/a@e", "")
+        ],
+        *[
+            ({"components": [a_component(health={"httpGet": {"path": "/", "port": port}})]}, "from 1 to 65535")
+            for port in (0, 65536, "e.example.com")
+        ],
+    ],
+    ids=str,
+)
+def test_what_the_crd_refuses_is_refused_here_too(changes, words):
+    """Stored specs and objects of an older CRD never passed the CRD of now."""
+    found = parse(a_spec() | changes, "shop")
+    assert isinstance(found, Rejected)
+    assert words in found.message
