@@ -18,7 +18,7 @@ from tradingrelease import events, telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor
 from tradingrelease.cluster.api import FREEZES, RELEASES, WATCHED, Api, Kind, WatchAges, session
-from tradingrelease.cluster.cache import Cache
+from tradingrelease.cluster.cache import UNREADABLE, Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
@@ -124,7 +124,7 @@ class App:
         """Take an event as a hint: what it says goes into the cache, whom it concerns is looked at."""
         try:
             concerned = self.cache.drop(kind, raw) if event == "DELETED" else self.cache.store(kind, raw)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             # One object that cannot be read must not stop the watch of all others.
             name = (raw.get("metadata") or {}).get("name")
             log.exception("%s %s cannot be read", kind.plural, name)

@@ -4,6 +4,7 @@ An object enters only if its resourceVersion is newer than what is known of it, 
 is not undone by an older event, and a deletion is not undone by a late one.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,10 @@ _READ: Final[dict[Kind, Callable[[Json], Any]]] = {
     STORED: project.stored_spec,
 }
 _GRAVES: Final = 5000
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading an object raises that somebody wrote whom we do not know."""
+
+log: Final = logging.getLogger("tradingrelease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,11 @@ class Cache:
         present = set()
         for raw in listed:
             present.add((raw["metadata"]["namespace"], raw["metadata"]["name"]))
-            concerned |= self.store(kind, raw)
+            try:
+                concerned |= self.store(kind, raw)
+            except UNREADABLE:
+                # One object that cannot be read must not keep all others from being known.
+                log.exception("%s %s cannot be read", kind.plural, raw["metadata"]["name"])
         for place, entry in list(self._objects[kind].items()):
             if place not in present and entry.version <= version and namespace in {"", place[0]}:
                 concerned |= self._concerned(kind, place, entry)

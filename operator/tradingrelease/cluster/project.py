@@ -1,6 +1,7 @@
 """From the API server's JSON to the small values that policy works on. Nothing else reads raw objects."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from tradingrelease.policy.reasons import Action
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
 Json = Mapping[str, Any]
+_NUMBER = re.compile("[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,11 @@ def deployment(raw: Json) -> Deployment:
         adopted_from=annotations.get(names.ADOPTED_FROM, ""),
         served=annotations.get(names.SERVED) == "true",
         proven=frozenset(r for r in annotations.get(names.PROVEN, "").split(",") if r),
-        claims={k.removeprefix(prefix): int(v) for k, v in annotations.items() if k.startswith(prefix) and v.isdigit()},
+        claims={
+            k.removeprefix(prefix): int(v)
+            for k, v in annotations.items()
+            if k.startswith(prefix) and _NUMBER.fullmatch(v)
+        },
         replicas=int(spec.get("replicas", 1)),
         min_ready_seconds=int(spec.get("minReadySeconds", 0)),
         template=spec.get("template") or {},
@@ -265,5 +271,5 @@ def stored_spec(raw: Json) -> tuple[str, Spec] | None:
     revision = (raw["metadata"].get("labels") or {}).get(names.REVISION, "")
     try:
         return revision, Spec.model_validate((raw.get("data") or {}).get("spec"))
-    except ValueError:
+    except (AttributeError, ValueError):
         return None

@@ -124,3 +124,11 @@ def test_what_a_release_left_behind_is_an_orphan_until_it_is_gone():
     assert cache.orphans() == {SHOP}
     cache.forget(DEPLOYMENTS, "production", "shop-backend-abc")
     assert cache.orphans() == set()
+
+
+def test_an_object_of_a_list_that_cannot_be_read_keeps_no_other_from_being_known():
+    cache = Cache()
+    bad = raw.service("bad", 5)
+    del bad["metadata"]["uid"]
+    cache.replace(SERVICES, [bad, raw.service("good", 5)], 6)
+    assert list(held(cache)) == ["good"]
