@@ -47,7 +47,7 @@ model: venv ## model check of the write protocol, deep (MODEL="--seconds 600 --s
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
 
-test: venv ## everything that CI runs (STAGES="check unit apiserver chart devcluster faults e2e")
+test: venv ## everything that CI runs (STAGES="check unit apiserver chart inputs devcluster faults e2e")
 	tools/test $(STAGES)
 
 faults: venv ## every fault at every write and event (SCENARIOS= FAULTS= SEED= STRIDE=0/10 RESUME=1 JOBS=3 PLANS=)

@@ -430,6 +430,8 @@ class S3(Rule):
         still |= {entry["revision"] for entry in new.get("latched") or ()}
         wrote = _written_at(event.body)
         for kept in old.get("retained") or ():
+            if "until" not in kept:  # somebody else wrote it
+                continue
             room = int((new.get("settings") or {}).get("retainRevisions", 1))
             full = len(new.get("retained") or ()) >= room
             # managedFields tell whole seconds

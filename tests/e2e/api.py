@@ -4,6 +4,7 @@ Credentials and TLS come from the `kubernetes` client; its models stay out, sinc
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,15 @@ PATHS = {
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "ValidatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
     "ValidatingAdmissionPolicyBinding": ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    "FlowSchema": ("apis/flowcontrol.apiserver.k8s.io/v1", "flowschemas"),
+    "PriorityLevelConfiguration": ("apis/flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations"),
+    "MutatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicies"),
+    "MutatingAdmissionPolicyBinding": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings"),
 }
-CLUSTER_WIDE = {"Namespace", "Node", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+CLUSTER_WIDE = {
+    "Namespace", "Node", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration",
+}  # fmt: skip
 AS_A_PERSON = "e2e"
 """Field manager of what tests write: the oracle tells it from the operator's."""
 
@@ -61,7 +69,8 @@ class Access:
     def load(cls, kubeconfig: Path | None = None) -> "Access":
         """Read a kubeconfig, KUBECONFIG by default."""
         found = client.Configuration()
-        config.load_kube_config(str(kubeconfig) if kubeconfig else None, client_configuration=found)
+        file = str(kubeconfig) if kubeconfig else os.environ["KUBECONFIG"]
+        config.load_kube_config(file, client_configuration=found)
         pool = urllib3.PoolManager(
             num_pools=4, maxsize=32, ca_certs=found.ssl_ca_cert, cert_file=found.cert_file, key_file=found.key_file,
             cert_reqs="REQUIRED" if found.verify_ssl else "NONE", retries=False,
@@ -71,7 +80,7 @@ class Access:
 
 
 class Api:
-    """One namespace of a cluster, and what has no namespace."""
+    """One namespace of a cluster, and what has no namespace. An empty namespace: all of them, to list and watch."""
 
     def __init__(self, access: Access, namespace: str):
         self.access, self.namespace = access, namespace
@@ -98,6 +107,11 @@ class Api:
         query = {"fieldManager": AS_A_PERSON, "force": str(force).lower()}
         path = self.path(body["kind"], body["metadata"]["name"])
         return self._call("PATCH", path, body, query=query, content_type="application/apply-patch+yaml")
+
+    def replace(self, body: Json, **query: str) -> Json:
+        """Replace an object as a whole, as `kubectl replace` does."""
+        path = self.path(body["kind"], body["metadata"]["name"])
+        return self._call("PUT", path, body, query={"fieldManager": AS_A_PERSON} | query)
 
     def patch(self, kind: str, name: str, body: Json, subresource: str = "") -> Json:
         """Merge into an object, as `kubectl patch --type=merge` does."""
@@ -139,7 +153,8 @@ class Api:
     def path(self, kind: str, name: str = "") -> str:
         """Return the path of a collection or an object."""
         group, plural = PATHS[kind]
-        place = plural if kind in CLUSTER_WIDE else f"namespaces/{self.namespace}/{plural}"
+        everywhere = kind in CLUSTER_WIDE or not self.namespace
+        place = plural if everywhere else f"namespaces/{self.namespace}/{plural}"
         return f"/{group}/{place}" + (f"/{name}" if name else "")
 
     def _call(
@@ -147,7 +162,7 @@ class Api:
     ) -> Json:
         url = self.access.server + path + (f"?{urlencode(query)}" if query else "")
         headers = self.access.headers | {"Content-Type": content_type or "application/json"}
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         response = self.access.pool.request(verb, url, body=data, headers=headers, timeout=30)
         if response.status >= 300:
             try:
