@@ -1,0 +1,121 @@
+"""Every field of every kind, changed in every way that its schema suggests: refused with words, or judged in the cluster.
+
+Acto's oracles. What the API server takes is applied to a release that is live: it is reported invalid, and nothing
+moves; or it shows. Then a good spec goes live from there (recovery). Nobody crashes, and writes and log lines are few.
+"""
+
+import functools
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tradingrelease.policy.spec import parse
+
+from tests.e2e.api import Api, ApiError
+from tests.e2e.builders import HEALTH, order, service
+from tests.inputs.mutate import applied, fields, mutations
+from tests.inputs.place import release
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+MOST_WRITES = 60
+MOST_LINES = 150
+RELEASE = release(
+    "1", health=HEALTH, allowUnlistedServices=["debug"], replicas=1, progressDeadline="4s", minReadySeconds=0
+)
+MANIFESTS = {
+    "tradingreleases": RELEASE,
+    "releasecommands": order("Pause", "pause", reason="lunch", revision="abc", force=False),
+}
+
+
+@functools.cache
+def generated(plural):
+    """Return every mutated manifest of a kind."""
+    crd = yaml.safe_load((CRDS / f"{plural}.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    found = [mutation for path, below in fields(schema, "spec") for mutation in mutations(path, below)]
+    made = [(mutation, applied(MANIFESTS[plural], mutation)) for mutation in found]
+    return [(mutation, body) for mutation, body in made if body is not None]
+
+
+@pytest.fixture(scope="module")
+def taken(access):
+    """Ask the API server about each; by kind, those that it takes, one for each spec that it would store."""
+    return {plural: _taken(Api(access, "default"), plural) for plural in MANIFESTS}
+
+
+def _taken(api, plural):
+    found = {}
+    for mutation, body in generated(plural):
+        try:
+            stored = api.create(body, dryRun="All")
+        except ApiError as error:
+            if error.status not in {400, 422} or "spec" not in str(error):
+                raise AssertionError(f"{mutation}: {error}") from error
+        else:
+            found.setdefault(json.dumps(stored["spec"], sort_keys=True), (mutation, body))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("plural", MANIFESTS)
+def test_a_mutation_is_refused_with_the_place_or_taken(taken, plural):
+    print(f"{plural}: {len(generated(plural))} mutations, {len(taken[plural])} different specs taken")
+    assert len(generated(plural)) > 50
+    assert 0 < len(taken[plural]) < len(generated(plural)) / 2
+
+
+def settled(state):
+    """Tell whether a release is judged: ready, or a person is told what to do, or it waits as it should."""
+    ready, why = state.is_true("Ready"), state.condition("Ready")["reason"]
+    waits = why in {"ZeroReplicas", "Watching"}
+    return state.seen_generation() and (ready or state.is_true("Stalled") or waits)
+
+
+def test_what_is_taken_is_judged_and_a_good_spec_goes_live_after_it(place, taken):
+    """One after the other on one release: each begins where the last one ended."""
+    place.apply(service())
+    place.api.create(RELEASE)
+    place.until(lambda s: s.ready("1"), "version 1 is live", 30)
+    for number, (mutation, body) in enumerate(chosen(taken["tradingreleases"])):
+        before, began = len(place.writes()), time.monotonic()
+        replaced(place, body)
+        state = place.until(settled, f"{mutation} is judged", 40)
+        said = state.condition("Ready")
+        assert said["message"], mutation
+        if state.is_true("Ready"):
+            assert state.status()["live"]["revision"] == parse(state.release()["spec"], "shop").revision, mutation
+        good = release(f"good-{number}", health=HEALTH, replicas=1, minReadySeconds=0)
+        replaced(place, good)
+        place.until(lambda s, v=f"good-{number}": s.ready(v), f"a good spec is live after {mutation}", 40)
+        assert len(place.writes()) - before <= MOST_WRITES, mutation
+        print(f"{time.monotonic() - began:5.1f} s {said['reason']:20} {mutation}")
+    assert len(place.log_lines()) <= MOST_LINES * len(taken["tradingreleases"])
+
+
+def replaced(place, body):
+    """Replace the release; the operator may write its status between our read and our write."""
+    while True:
+        version = place.api.get("TradingRelease", "shop")["metadata"]["resourceVersion"]
+        try:
+            stored = place.api.replace(body | {"metadata": body["metadata"] | {"resourceVersion": version}})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        else:
+            place._hear([stored])
+            return
+
+
+def chosen(found):
+    """Return the last of each field, which is the oddest; with MUTATIONS=all every one. 10,000 pods are too many here."""
+    found = [
+        (mutation, body) for mutation, body in found if (mutation.path[-8:], mutation.kind) != ("replicas", "highest")
+    ]
+    return (
+        found
+        if os.environ.get("MUTATIONS") == "all"
+        else list({mutation.path: (mutation, body) for mutation, body in found}.values())
+    )
