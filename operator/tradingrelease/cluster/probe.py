@@ -18,6 +18,7 @@ import aiohttp
 from cel import Context
 
 from tradingrelease import telemetry
+from tradingrelease.policy.expression import LARGEST
 from tradingrelease.policy.model import Key, Streak, Target
 from tradingrelease.policy.spec import Health
 
@@ -189,7 +190,10 @@ def judge(target: Target, status: int, body: bytes) -> Verdict:
     if program is None:
         return Verdict(passed=200 <= status < 400, said=f"HTTP {status}")
     text = body.decode(errors="replace")
-    answer = {"response": {"status": status, "body": text, "json": _json(text)}, "release": {"version": target.version}}
+    content = _json(text)
+    if _holds_more(content, LARGEST):
+        return Verdict(passed=False, said=f"HTTP {status}, JSON of more than {LARGEST} values is not given to expect")
+    answer = {"response": {"status": status, "body": text, "json": content}, "release": {"version": target.version}}
     try:
         result: Any = program.execute(Context(variables=answer))
     except Exception as error:  # noqa: BLE001 - CEL raises what the expression meets: KeyError, TypeError, RuntimeError
@@ -204,3 +208,14 @@ def _json(text: str) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(text)
     except (ValueError, RecursionError):  # brackets without an end
         return None
+
+
+def _holds_more(content: Any, values: int) -> bool:  # noqa: ANN401 - any JSON
+    """Tell whether JSON holds more than so many values, counted without recursion."""
+    waiting = [content]
+    for _ in range(values):
+        if not waiting:
+            return False
+        below = waiting.pop()
+        waiting += below.values() if isinstance(below, dict) else below if isinstance(below, list) else ()
+    return bool(waiting)

@@ -14,16 +14,14 @@ import cel
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
+from tradingrelease.policy import expression
 from tradingrelease.policy.names import DIGEST_LENGTH, digest
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_MACRO: Final = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
 _NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
 DEEPEST: Final = 100
 """Levels of a spec. A pod template needs 20; what hashes, copies and stores specs recurses."""
-EXPECT_NAMES: Final = frozenset({"response", "release"})
-"""What a `health.expect` expression may name."""
 
 
 def duration(text: object) -> timedelta:
@@ -270,21 +268,7 @@ def _too_long(spec: Spec, release_name: str) -> Rejected | None:
 
 def _expressions(spec: Spec) -> Rejected | None:
     for component in spec.components:
-        health = component.health
-        if health is None or health.expect is None:
-            continue
-        where = f"component {component.name!r}, health.expect"
-        try:
-            program = health.program
-        except ValueError as error:
-            return Rejected("InvalidExpression", f"{where}: {' '.join(str(error).split())}")
-        # The compiler reports the variable of a macro, the x of all(x, ...), like a name from outside.
-        bound = set(_MACRO.findall(health.expect))
-        unknown = sorted(set(program.variables()) - EXPECT_NAMES - bound) if program else []
-        if unknown:
-            return Rejected(
-                "InvalidExpression",
-                f"{where}: unknown name {unknown[0]!r}; use response.status, response.json, response.body "
-                "or release.version",
-            )
+        expect = component.health.expect if component.health else None
+        if expect is not None and (advice := expression.problem(expect)):
+            return Rejected("InvalidExpression", f"component {component.name!r}, health.expect: {advice}")
     return None
