@@ -299,10 +299,10 @@ class S1(Rule):
                 if switch_record(service).get("cause") != "Undo":
                     yield f"Service {name} selects {NOTHING} after its first switch"
             else:
-                yield from self._target(after, release, name, revision)
+                yield from self._target(before if not moved else None, after, release, name, revision)
 
     @staticmethod
-    def _target(state, release, service, revision):
+    def _target(before, state, release, service, revision):
         standing = [d for d in state.deployments(release) if label(d, REVISION) == revision]
         if not standing:
             yield f"Service {service} selects {revision}, which no Deployment of {release} has"
@@ -310,6 +310,9 @@ class S1(Rule):
         asked = {c["name"]: c.get("replicas") for c in state.release(release)["spec"].get("components") or ()}
         for found in standing:
             emptied = found["spec"].get("replicas") == 0 and asked.get(label(found, COMPONENT)) != 0
+            was = before and before.get("Deployment", found["metadata"]["name"])
+            if was and was["spec"].get("replicas") == 0:
+                continue  # its author had none until now, and asks for some again
             if emptied and writer(found, "spec", "replicas") == OPERATOR and len(standing) == 1:
                 yield f"Service {service} selects Deployment {found['metadata']['name']}, scaled to zero by us"
 
@@ -416,6 +419,10 @@ class S3(Rule):
                 continue
             if event.change == "DELETED":
                 yield f"Deployment {event.name} of retained {kept['revision']} was deleted"
+            elif label(old, REVISION) in {
+                before.selected(s["metadata"]["name"]) for r, s in steered(before) if r == release
+            }:
+                continue  # a spec asked for it again: it is live, though the status does not say so yet
             elif event.body["spec"].get("replicas", 1) < old["spec"].get("replicas", 1):
                 yield (
                     f"Deployment {event.name} of retained {kept['revision']} was scaled from "

@@ -113,6 +113,14 @@ def test_s1_lets_an_author_have_no_replicas():
     assert broken(history.put("TradingRelease", "shop", body).deployment("aaa", replicas=0)) == set()
 
 
+def test_s1_lets_an_author_ask_for_replicas_again():
+    history = story()
+    none = dict(history.events[1].body, spec={"components": [{"name": "backend", "replicas": 0}]})
+    some = dict(history.events[1].body, spec={"components": [{"name": "backend", "replicas": 1}]})
+    history = history.put("TradingRelease", "shop", none).deployment("aaa", replicas=0)
+    assert broken(history.put("TradingRelease", "shop", some).deployment("bbb")) == set()
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -148,6 +156,13 @@ def test_s2_is_about_our_writes_only():
 def test_s3_notices(bad):
     history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
     assert "S3" in broken(bad(history))
+
+
+def test_s3_lets_a_retained_revision_that_is_asked_for_again_with_no_replicas_have_none():
+    history = story().service("bbb").release(live=stack("spec-b", "bbb"), retained=retained())
+    body = dict(history.events[-1].body, spec={"components": [{"name": "backend", "replicas": 0}]})
+    history = history.put("TradingRelease", "shop", body).service("aaa", act=3)
+    assert "S3" not in broken(history.deployment("aaa", replicas=0))
 
 
 def test_s3_lets_go_when_the_time_is_over():
