@@ -432,6 +432,8 @@ def port_is_free():
 def mutated(place, op, path, value):
     """Let the cluster's own admission policy change the template of every Deployment of this namespace."""
     name = f"{place.namespace}-mutates"
+    probe = deployment("probe", template("2"), replicas=0)
+    plain = place.api.create(probe, dryRun="All")["spec"]["template"]
     patch = f'[JSONPatch{{op: "{op}", path: "/spec/template/{path}", value: {value}}}]'
     place.api.create(
         {
@@ -460,13 +462,10 @@ def mutated(place, op, path, value):
         place.api.delete("MutatingAdmissionPolicy", name)
 
     place.finally_(lift)
-    probe = deployment("probe", template("2"), replicas=0)
 
     def in_force():
-        found = place.api.create(probe, dryRun="All")["spec"]["template"]
-        return json.dumps(found) != json.dumps(plain)
+        return place.api.create(probe, dryRun="All")["spec"]["template"] != plain
 
-    plain = place.api.create(probe, dryRun="All")["spec"]["template"]
     place.poll(in_force, "the admission policy is in force", 30)
     yield
     lift()
