@@ -48,7 +48,8 @@ class Reconciler:
         """Take steps until nothing is to be done now. Returns in how many seconds to look again, if by time alone."""
         for _ in range(MOST_STEPS):
             now = self._clock.now()
-            _retry_refused_dry_runs(self._notebooks.get(key), now)
+            if page := self._notebooks.get(key):
+                page.forget_refusals(now)
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)
@@ -112,16 +113,6 @@ def _count(world: World, after: World, notebook: Notebook) -> None:
 
 def _seconds(span: timedelta | None) -> float | None:
     return None if span is None else max(span.total_seconds(), 0.0)
-
-
-def _retry_refused_dry_runs(notebook: Notebook | None, now: datetime) -> None:
-    """Forget answers that an outside change can cure, so that the API server is asked again."""
-    if notebook is None:
-        return
-    for revision, at in list(notebook.dry_run_at.items()):
-        if now - at > timedelta(seconds=9):
-            notebook.dry_runs.pop(revision, None)
-            del notebook.dry_run_at[revision]
 
 
 def _tell(key: Key, decision: Decision) -> None:

@@ -185,9 +185,9 @@ class Actor:
             notebook.dry_runs[step.component_revision] = None
         except Conflict:
             # A Deployment of that name exists. If it is ours, its template was taken before.
-            taken = await self._taken(key, step.body["metadata"]["name"])
-            notebook.dry_runs[step.component_revision] = taken
-            if taken:
+            refusal = taken(key, await self._api.get(DEPLOYMENTS, key.namespace, step.body["metadata"]["name"]))
+            notebook.dry_runs[step.component_revision] = refusal
+            if refusal:
                 notebook.dry_run_at[step.component_revision] = now
         except Invalid as error:
             notebook.dry_runs[step.component_revision] = Refusal("InvalidTemplate", str(error), terminal=True)
@@ -195,13 +195,6 @@ class Actor:
             notebook.dry_runs[step.component_revision] = Refusal("DeploymentForbidden", str(error), terminal=False)
             notebook.dry_run_at[step.component_revision] = now
         return DONE
-
-    async def _taken(self, key: Key, name: str) -> Refusal | None:
-        raw = await self._api.get(DEPLOYMENTS, key.namespace, name)
-        if (raw["metadata"].get("labels") or {}).get(names.RELEASE) == key.name:
-            return None
-        text = f"Deployment {name} exists and is not of this release: rename it, or the component"
-        return Refusal("DeploymentNameTaken", text, terminal=False)
 
     async def _ask(self, step: model.Ask, notebook: Notebook, now: datetime) -> Outcome:
         verdicts = await self._prober.ask(step.targets)
@@ -226,6 +219,15 @@ class Actor:
             return Outcome(1.0, f"a direct read shows {len(ready)} ready endpoint(s)")
         notebook.confirmed_dead[step.service] = now
         return DONE
+
+
+def taken(key: Key, raw: Json) -> Refusal | None:
+    """Say that a Deployment that stands has a name that we need; None if it is ours."""
+    metadata = raw["metadata"]
+    if (metadata.get("labels") or {}).get(names.RELEASE) == key.name:
+        return None
+    text = f"Deployment {metadata['name']} exists and is not of this release: rename it, or the component"
+    return Refusal("DeploymentNameTaken", text, terminal=False)
 
 
 def _admit(notebook: Notebook, kind: Kind, raw: Json) -> None:

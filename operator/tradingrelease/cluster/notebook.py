@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from tradingrelease.policy.accept import RETRY
 from tradingrelease.policy.model import Asked, Memory, Refusal
 
 
@@ -18,6 +19,7 @@ class Notebook:
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
     dry_run_at: dict[str, datetime] = field(default_factory=dict)
+    """When the API server refused what an outside change can cure."""
     admitted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """By uid of a Deployment: the template that our last write of it was answered with, for as long as it stands."""
     read: tuple[object, Memory] = (None, Memory())
@@ -37,3 +39,10 @@ class Notebook:
         """Keep when each signal became true; forget those that are not true any more."""
         self.since = {signal: self.since.get(signal, now) for signal in true_now}
         self.confirmed_dead = {s: at for s, at in self.confirmed_dead.items() if f"dead:{s}" in self.since}
+
+    def forget_refusals(self, now: datetime) -> None:
+        """Forget answers that an outside change can cure, so that the look of RETRY later asks the API server anew."""
+        for revision, at in list(self.dry_run_at.items()):
+            if now - at > RETRY - timedelta(seconds=1):
+                self.dry_runs.pop(revision, None)
+                del self.dry_run_at[revision]
