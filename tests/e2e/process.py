@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,6 +90,11 @@ class Operator:
         status, text = self.ask("/metrics")
         assert status == 200, f"/metrics: {status} {text}"
         return text
+
+    def writes(self) -> int:
+        """Return how often it wrote to the API server, dry runs and refused writes included, as /metrics counts."""
+        counted = re.findall(r'^tradingrelease_api_calls_total{.*verb="(\w+)".*} (\S+)$', self.metrics(), re.MULTILINE)
+        return sum(int(float(number)) for verb, number in counted if verb != "GET")
 
     @property
     def leads(self) -> bool:

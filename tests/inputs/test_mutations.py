@@ -20,8 +20,12 @@ from tests.inputs.mutate import applied, fields, mutations
 from tests.inputs.place import release
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
-MOST_WRITES = 60
+MOST_WRITES = 80
+"""Of one release that fails and one that goes live, with their dry runs, Events and status; measured: 20 to 45."""
 MOST_LINES = 150
+"""Of the log, for the same; measured: 25 to 60."""
+AT_REST = 20
+"""Writes of a second in which it waits: what was judged may still be told and tidied."""
 RELEASE = release(
     "1", health=HEALTH, allowUnlistedServices=["debug"], replicas=1, progressDeadline="4s", minReadySeconds=0
 )
@@ -80,19 +84,23 @@ def test_what_is_taken_is_judged_and_a_good_spec_goes_live_after_it(place, taken
     place.api.create(RELEASE)
     place.until(lambda s: s.ready("1"), "version 1 is live", 30)
     for number, (mutation, body) in enumerate(chosen(taken["tradingreleases"])):
-        before, began = len(place.writes()), time.monotonic()
+        began, writes, lines = time.monotonic(), place.operator.writes(), len(place.log_lines())
         replaced(place, body)
         state = place.until(settled, f"{mutation} is judged", 40)
         said = state.condition("Ready")
         assert said["message"], mutation
         if state.is_true("Ready"):
             assert state.status()["live"]["revision"] == parse(state.release()["spec"], "shop").revision, mutation
+        at_rest = place.operator.writes()
+        place.never(lambda s, g=state: not settled(s) or s.live() != g.live(), f"{mutation} is judged anew", 1)
+        at_rest = place.operator.writes() - at_rest
         good = release(f"good-{number}", health=HEALTH, replicas=1, minReadySeconds=0)
         replaced(place, good)
         place.until(lambda s, v=f"good-{number}": s.ready(v), f"a good spec is live after {mutation}", 40)
-        assert len(place.writes()) - before <= MOST_WRITES, mutation
-        print(f"{time.monotonic() - began:5.1f} s {said['reason']:20} {mutation}")
-    assert len(place.log_lines()) <= MOST_LINES * len(taken["tradingreleases"])
+        writes, lines = place.operator.writes() - writes, len(place.log_lines()) - lines
+        spent = f"{time.monotonic() - began:4.1f} s {writes:3} writes {at_rest} at rest {lines:3} lines"
+        print(f"{spent} {said['reason']:20} {mutation}")
+        assert (writes <= MOST_WRITES, at_rest <= AT_REST, lines <= MOST_LINES) == (True, True, True), spent
 
 
 def replaced(place, body):
