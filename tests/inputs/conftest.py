@@ -4,6 +4,7 @@ The operator is the real process with the rights of manifests/. One process serv
 harms it fails all others: `healthy` in the end says which line of its log tells of it.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -85,12 +86,24 @@ def operator(nodes, operator_kubeconfig, tmp_path_factory):
 
 
 @pytest.fixture
-def place(access, operator, plane, tmp_path):
-    """Give the test a namespace of its own; in the end, the invariants, and the operator as well as before."""
-    place = Place(access, operator, plane, tmp_path)
-    place.open()
-    try:
+def opened(access, operator, plane, tmp_path):
+    """Open a namespace of its own; in the end, the invariants, and the operator as well as before."""
+
+    @contextlib.contextmanager
+    def opened():
+        place = Place(access, operator, plane, tmp_path)
+        place.open()
+        try:
+            yield place
+            place.nothing_broke()
+        finally:
+            place.close()
+
+    return opened
+
+
+@pytest.fixture
+def place(opened):
+    """Give the test a namespace of its own."""
+    with opened() as place:
         yield place
-        place.nothing_broke()
-    finally:
-        place.close()
