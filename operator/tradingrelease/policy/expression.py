@@ -1,8 +1,8 @@
 """Which `health.expect` expressions are taken: those whose cost is bounded, whatever a pod answers.
 
-They are evaluated in the event loop, and nothing interrupts them. Without these rules an answer of 64 KiB costs, as
-measured: `map` 20 s, `response.json` named inside a macro 24 s, a regular expression minutes. With them cost grows
-with the answer at most linearly, and `LARGEST` bounds the answer.
+They are evaluated in the event loop, and nothing interrupts them. Measured without these rules: `map` over 2,000 items
+89 ms and quadratic, `response.json` named inside a macro over 1,000 items 267 ms and quadratic, one regular expression
+not done after 100 s. With them cost grows with the answer at most linearly, and `LARGEST` bounds the answer.
 """
 
 import re

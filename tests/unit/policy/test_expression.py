@@ -12,7 +12,7 @@ from tradingrelease.policy.spec import Health
 LONGEST = 1024
 """Characters that the CRD takes."""
 MOST_SECONDS = 0.25
-"""Of CPU; 0.01 to 0.06 on a quiet machine."""
+"""Of CPU."""
 
 
 @pytest.mark.parametrize(
