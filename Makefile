@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
 
-.PHONY: help venv check format lock demo test unit model e2e faults bench clean
+.PHONY: help venv check format lock demo test unit model mutation e2e faults bench clean
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -43,6 +43,10 @@ unit: venv ## tests that need no cluster
 MODEL ?=
 model: venv ## model check of the write protocol, deep (MODEL="--seconds 600 --seed 7 'two operators'")
 	python -m tests.model $(MODEL)
+
+MODULES ?=
+mutation: venv ## faults put into what decides, writes and judges: a test must notice each (MODULES="policy/writes.py")
+	nice -n 19 python -m tests.mutation $(MODULES)
 
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
