@@ -13,9 +13,10 @@ space in it, f-strings and what is put together with them), and changes of a cla
 """
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 WORD = re.compile(r"[\w./:-]*")
 """A string that programs read: one word."""
@@ -41,16 +42,16 @@ class Mutant:
     path: str
     place: str
     """Qualified name of the outermost function or method, or `(module)`."""
-    first: int
-    last: int
-    """Lines of the statement that it is in: a test that reaches none of them cannot notice it."""
     before: str
     after: str
-    tree: ast.Module = field(repr=False)
-    _parent: ast.AST = field(repr=False)
-    _field: str = ""
-    _index: int | None = None
-    _node: ast.AST | None = field(default=None, repr=False)
+    tree: ast.Module = dataclasses.field(repr=False)
+    statement: ast.stmt | ast.Module = dataclasses.field(repr=False)
+    """The innermost statement that it is in: a test that does not reach it cannot notice the fault."""
+    parent: ast.AST = dataclasses.field(repr=False)
+    field: str = ""
+    index: int | None = None
+    instead: ast.AST | None = None
+    """None: what is there goes, and nothing takes its place."""
     number: int = 1
     """Tells apart faults that read the same in one place."""
 
@@ -62,18 +63,23 @@ class Mutant:
 
     def planted(self) -> ast.Module:
         """Return the module with this fault in it; the tree cannot be used for another one afterwards."""
-        if self._index is None:
-            setattr(self._parent, self._field, self._node)
-            return ast.fix_missing_locations(self.tree)
-        held = getattr(self._parent, self._field)
-        if self._node is None:
-            del held[self._index]
-            # A dictionary is two lists, and `**other` in it has no key.
-            if isinstance(self._parent, ast.Dict):
-                del self._parent.values[self._index]
-        else:
-            held[self._index] = self._node
+        put(self, self.parent)
         return ast.fix_missing_locations(self.tree)
+
+
+def put(mutant: Mutant, parent: ast.AST) -> None:
+    """Put a fault into its parent, or into a copy of it."""
+    if mutant.index is None:
+        setattr(parent, mutant.field, mutant.instead)
+        return
+    held = getattr(parent, mutant.field)
+    if mutant.instead is not None:
+        held[mutant.index] = mutant.instead
+        return
+    del held[mutant.index]
+    # A dictionary is two lists, and `**other` in it has no key.
+    if isinstance(parent, ast.Dict):
+        del parent.values[mutant.index]
 
 
 def mutants(path: str, source: str) -> list[Mutant]:
@@ -167,8 +173,7 @@ class _Walk:
         before, after = _text(whole or node), _text(instead)
         if whole:
             after = f"without {_text(node)}"
-        first, last = _lines(self.statement)
-        return Mutant(self.path, self.place, first, last, before, after, self.tree, parent, name, index, instead)
+        return Mutant(self.path, self.place, before, after, self.tree, self.statement, parent, name, index, instead)
 
 
 # --- what may stand there instead -------------------------------------------------------------------------------------
@@ -262,15 +267,6 @@ def _spoken(node: ast.AST) -> bool:
 
 def _is(node: ast.AST, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value == value and type(node.value) is type(value)
-
-
-def _lines(node: ast.AST) -> tuple[int, int]:
-    """Return the lines of a statement, without those of the statements in it."""
-    body = getattr(node, "body", None)
-    inner = body[0] if isinstance(body, list) and body else None
-    if isinstance(node, ast.Match):
-        return node.lineno, node.cases[-1].pattern.end_lineno or node.lineno
-    return node.lineno, max(node.lineno, inner.lineno - 1) if inner else (node.end_lineno or node.lineno)
 
 
 def _text(node: ast.AST | None) -> str:

@@ -5,13 +5,14 @@ exchanged, or a value of the module in every module that holds it.
 """
 
 import functools
-import gc
 import os
+import pickle
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 from types import FunctionType, ModuleType
@@ -20,7 +21,8 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.mutation.mutants import MODULE, Mutant
+from tests.mutation.infection import Watch, watched
+from tests.mutation.mutants import MODULE, Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 ENDLESS = 10
@@ -32,64 +34,73 @@ SURVIVED, KILLED, BROKEN = 0, 1, 3
 
 @dataclass(slots=True)
 class Reach:
-    """Which tests reach which line, and how long each takes."""
+    """Which tests could notice which fault, and how long each takes."""
 
-    lines: dict[str, dict[int, set[int]]] = field(default_factory=dict)
-    """Numbers of tests by line, by path."""
-    seconds: list[float] = field(default_factory=list)
+    by: dict[tuple[str, int], set[int]]
+    """Numbers of tests by path and number of the fault."""
+    seconds: list[float]
 
-    def of(self, mutant: Mutant) -> list[int]:
-        """Return the tests that may notice a fault, the quickest first."""
-        if mutant.place == MODULE:
-            return sorted(range(len(self.seconds)), key=self.seconds.__getitem__)
-        lines = self.lines[mutant.path]
-        found = set().union(*(lines.get(n, ()) for n in range(mutant.first, mutant.last + 1)))
+    def of(self, mutant: Mutant, number: int) -> list[int]:
+        """Return the tests that could notice a fault, the quickest first."""
+        every = range(len(self.seconds))
+        found = every if mutant.place == MODULE else self.by.get((mutant.path, number), ())
         return sorted(found, key=self.seconds.__getitem__)
 
 
 def learn(items: Sequence[pytest.Item], paths: Sequence[str], report: Callable[[int], None]) -> Reach:
-    """Run every test once without a fault, and see where it comes by."""
-    reach = Reach({path: {} for path in paths})
-    files = {str(ROOT / path): reach.lines[path] for path in paths}
-    for number, item in enumerate(items):
-        forget()
-        began = process_time()
-        with _watching(files, number):
-            failed = not _passes(item)
-        if failed:
-            pytest.exit(f"{item.nodeid} fails without any fault", returncode=2)
-        reach.seconds.append(process_time() - began)
-        report(number + 1)
+    """Run every test once without a fault, in a fork, and see which faults it could notice."""
+    inlet, outlet = os.pipe()
+    child = os.fork()
+    if not child:
+        code = BROKEN
+        try:
+            os.close(inlet)
+            reach = _learn(items, paths, report)
+            with os.fdopen(outlet, "wb") as told:
+                pickle.dump(reach, told)
+            code = 0
+        except BaseException:  # noqa: BLE001 - the fork must not go on as if it were the parent
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(outlet)
+    with os.fdopen(inlet, "rb") as told:
+        held = told.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit("the tests do not pass without a fault")
+    reach: Reach = pickle.loads(held)  # noqa: S301 - written by our own fork
     return reach
 
 
-class _watching:  # noqa: N801 - a context manager reads as a word
-    def __init__(self, files: dict[str, dict[int, set[int]]], number: int) -> None:
-        self.files, self.number = files, number
-
-    def __enter__(self) -> None:
-        def call(frame: Any, event: str, arg: object) -> Any:
-            lines = self.files.get(frame.f_code.co_filename)
-            if lines is None:
-                return None
-
-            def line(frame: Any, event: str, arg: object) -> Any:
-                lines.setdefault(frame.f_lineno, set()).add(self.number)
-                return line
-
-            return line(frame, event, arg)
-
-        sys.settrace(call)
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+def _learn(items: Sequence[pytest.Item], paths: Sequence[str], report: Callable[[int], None]) -> Reach:
+    watch = Watch()
+    for path in paths:
+        module = module_of(path)
+        vars(module).update(watch.names(path))
+        fresh = {**vars(module)}
+        made = mutants(path, (ROOT / path).read_text())
+        exec(compile(watched(made), path, "exec"), fresh)  # noqa: S102 - what this is for
+        for place in {m.place for m in made} - {MODULE}:
+            _exchange(_function(vars(module), place), _function(fresh, place))
+    forget()
+    seconds = []
+    for number, item in enumerate(items):
+        watch.test, began = number, process_time()
+        if failed := _failure(item):
+            raise RuntimeError(f"{item.nodeid} fails without any fault: {failed}")
+        seconds.append(process_time() - began)
+        report(number + 1)
+    return Reach(dict(watch.by), seconds)
 
 
 def forget() -> None:
-    """Empty every `lru_cache`: what was remembered without the fault would hide it."""
-    for found in gc.get_objects():
-        if isinstance(found, functools._lru_cache_wrapper) and found.__module__.startswith("tradingrelease"):
-            found.cache_clear()
+    """Empty every `lru_cache` of policy: what was remembered without the fault would hide it."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tradingrelease"):
+            for value in vars(module).values():
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def attempt(mutant: Mutant, items: Sequence[pytest.Item], chosen: Sequence[int], seconds: float) -> tuple[str, int]:
@@ -129,16 +140,17 @@ def _in_the_fork(
         code = SURVIVED
         for number in chosen:
             os.write(outlet, f"{number} ".encode())
-            if not _passes(items[number]):
+            if _failure(items[number]):
                 code = KILLED
                 break
     finally:
         os._exit(code)
 
 
-def _passes(item: pytest.Item) -> bool:
+def _failure(item: pytest.Item) -> str:
+    """Run a test; return how it fails, or nothing."""
     reports = runtestprotocol(item, log=False, nextitem=None)
-    return not any(report.failed for report in reports)
+    return next((report.longreprtext or "it fails" for report in reports if report.failed), "")
 
 
 # --- planting ---------------------------------------------------------------------------------------------------------
@@ -159,13 +171,16 @@ def plant(mutant: Mutant) -> None:
     except Exception:  # noqa: BLE001 - a module that cannot be imported is noticed by everybody
         os._exit(KILLED)
     if mutant.place != MODULE:
-        old, new = _function(vars(module), mutant.place), _function(fresh, mutant.place)
-        old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+        _exchange(_function(vars(module), mutant.place), _function(fresh, mutant.place))
         return
     for name, value in _values(fresh):
         old_value = vars(module).get(name)
         for holder in _holders(name, old_value):
             setattr(holder, name, value)
+
+
+def _exchange(old: FunctionType, new: FunctionType) -> None:
+    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
 
 
 def _function(names: dict[str, Any], place: str) -> FunctionType:
