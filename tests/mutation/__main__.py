@@ -209,7 +209,10 @@ def main() -> int:
         sys.exit(f"no such module; there are: {', '.join(MODULES)}")
     run = Run(paths, asked.again, asked.quick)
     ignored = [f"--ignore={path}" for path in SLOW] if asked.quick else []
-    code = pytest.main(["-q", "-s", "-p", "no:cacheprovider", *ignored, *TESTS], plugins=[run])
+    # How a test failed is never shown: to compare and print whole worlds would take longer than the test.
+    code = pytest.main(
+        ["-q", "-s", "-p", "no:cacheprovider", "--assert=plain", "--tb=native", *ignored, *TESTS], plugins=[run]
+    )
     return table(run.found) if code == pytest.ExitCode.OK or run.found else int(code)
 
 

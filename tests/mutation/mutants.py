@@ -8,7 +8,7 @@ Kinds, by what they ask of the tests:
   `all`, an order not reversed;
 - a statement, `case`, entry, element or named argument left out; a return of nothing.
 
-Not made, since no program reads it or nothing would show: docstrings, annotations, text for people (any string with a
+Not made, since no program reads it or nothing would show: docstrings, annotations and names of types, text for people (any string with a
 space in it, f-strings and what is put together with them), and changes of a class body.
 """
 
@@ -116,6 +116,8 @@ class _Walk:
                     yield from self._function(method, f"{node.name}.{method.name}")
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 yield from self._function(node, node.name if self.place == MODULE else self.place)
+            case ast.Assign(_, ast.Subscript() | ast.BinOp(op=ast.BitOr())) if self.place == MODULE:
+                return  # a type by another name
             case _:
                 if _can_go(node):
                     yield self._made(parent, name, index, node, ast.Pass())

@@ -46,6 +46,11 @@ def test_no_fault_is_made_in_what_no_program_reads(line):
     assert made(f"def f():\n    {line}") == []
 
 
+@pytest.mark.parametrize("line", ["Rule = Callable[[World], Decision]", "Write = Create | Merge"])
+def test_no_fault_is_made_in_the_name_of_a_type(line):
+    assert made(line) == []
+
+
 def test_each_case_of_a_match_may_be_missing():
     source = """
         def f(a):

@@ -1,7 +1,7 @@
 """How an answer is judged, what is counted, and which addresses are never asked."""
 
 import pytest
-from tradingrelease.cluster.probe import BODY_LIMIT, Verdict, counted, forbidden, judge
+from tradingrelease.cluster.probe import BODY_LIMIT, Verdict, _changed, counted, forbidden, judge
 from tradingrelease.policy.model import Streak, Target
 
 from tests.builders import a_component, a_health, a_spec, parsed
@@ -99,3 +99,36 @@ def test_the_silence_of_a_node_is_no_failure_of_the_code_but_ends_a_pass():
 def test_brackets_without_an_end_are_no_json():
     """An error here would end the probing of that pod for ever."""
     assert judge(target("response.json == null"), 200, b"[" * 60_000).passed
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wakes"),
+    [
+        (Streak(passed=1), Streak(passed=2, last="HTTP 200"), True),
+        (Streak(passed=2), Streak(passed=3, last="HTTP 200"), False),
+        (Streak(), Streak(passed=1, last="HTTP 200"), False),
+        (Streak(failed=1, last="HTTP 500"), Streak(failed=2, last="HTTP 500"), True),
+        (Streak(failed=2, last="HTTP 500"), Streak(failed=3, last="HTTP 500"), False),
+        (Streak(passed=2, last="x"), Streak(failed=1, last="x"), True),
+        (Streak(passed=1, last="x"), Streak(failed=1, last="x"), False),
+        (Streak(failed=3, last="HTTP 500"), Streak(failed=4, last="HTTP 503"), True),
+    ],
+    ids=[
+        "it passes now",
+        "it passed before",
+        "one pass is not enough",
+        "it fails now",
+        "it failed before",
+        "it passes no more",
+        "it never passed",
+        "it says something else",
+    ],
+)
+def test_a_verdict_wakes_the_release_only_where_something_may_follow(before, after, wakes):
+    """With two good answers, or two bad ones, in a row; else a release would be looked at with every probe."""
+    assert _changed(before, after, target().health) is wakes
+
+
+def test_a_body_of_just_the_limit_is_judged():
+    assert judge(target(), 200, b"x" * BODY_LIMIT).passed
+    assert BODY_LIMIT == 65536
