@@ -121,7 +121,7 @@ class _Walk:
             case _:
                 if _can_go(node):
                     yield self._made(parent, name, index, node, ast.Pass())
-                if isinstance(node, ast.Return) and node.value and not _is(node.value, None):
+                if isinstance(node, ast.Return) and node.value and not _says_no(node.value):
                     yield self._made(parent, name, index, node, ast.Return(ast.Constant(None)))
                 yield from self._fields(node)
 
@@ -267,8 +267,9 @@ def _spoken(node: ast.AST) -> bool:
             return False
 
 
-def _is(node: ast.AST, value: object) -> bool:
-    return isinstance(node, ast.Constant) and node.value == value and type(node.value) is type(value)
+def _says_no(node: ast.AST) -> bool:
+    """Tell whether a return is one of nothing already: None, False or an empty text."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False or node.value == "")
 
 
 def _text(node: ast.AST | None) -> str:
