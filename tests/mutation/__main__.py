@@ -23,9 +23,9 @@ from tests.mutation.trial import ROOT, Reach, attempt, learn
 
 POLICY = "operator/tradingrelease/policy"
 MODULES = (
-    *(f"{POLICY}/{name}.py" for name in ("writes", "decide", "acts", "absorb")),
-    *(f"{POLICY}/rules/{name}.py" for name in ("live", "switching", "candidate", "orders", "adoption", "chores")),
-    *(f"{POLICY}/{name}.py" for name in ("pods", "sizes", "signals", "conditions", "probes")),
+    *(f"{POLICY}/{name}.py" for name in ("writes", "decide", "acts")),
+    *(f"{POLICY}/rules/{name}.py" for name in ("live", "switching", "orders", "candidate", "chores", "adoption")),
+    *(f"{POLICY}/{name}.py" for name in ("absorb", "pods", "sizes", "signals", "conditions", "probes")),
     "operator/tradingrelease/cluster/probe.py",
 )
 """The most dangerous first."""
