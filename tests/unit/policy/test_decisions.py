@@ -18,10 +18,11 @@ from tradingrelease.policy.model import (
 )
 from tradingrelease.policy.reasons import Action, Cause
 
-from tests.builders import KEY, NOW, UID, a_deployment, a_release, a_service, a_spec, a_stack, parsed
+from tests.builders import KEY, NOW, UID, a_deployment, a_release, a_service, a_spec, a_stack, an_order, parsed, rejected
 
 AT_ONCE = timedelta(0)
 TYPO = {"version": "oops"}
+DEAD = {"dead:backend": NOW - timedelta(minutes=1)}
 BLUE, GREEN = a_deployment(), a_deployment(version="2.0.0")
 FORMER = a_service("former", BLUE.revision, version=4)
 """A Service that left the spec."""
@@ -83,6 +84,15 @@ def test_no_chore_only_waits_since_the_chores_after_it_would_starve():
     assert not [d.rule for d in said if isinstance(d.step, Rest) and d.memory is None]
 
 
+def test_what_urgently_waits_hides_nothing_urgent_that_can_be_done():
+    """Dead with nothing to roll back to, and edited by hand: the edit may be why."""
+    world = a_release().live(proven=False, hours_ago=0.1).having(since=DEAD).world()
+    template = {**BLUE.template, "spec": {"containers": [{"name": "backend", "image": "backend:9"}]}}
+    edited = {n: replace(d, template=template) for n, d in world.deployments.items()}
+    assert decide(world, NOW).reason == "NothingToRollBackTo"
+    assert isinstance(decide(replace(world, deployments=edited), NOW).step, Restore)
+
+
 # --- nothing comes between the patches of a switch ----------------------------------------------------------------------
 
 
@@ -95,8 +105,10 @@ def test_half_a_switch_whose_target_is_gone_waits_and_nothing_else_is_done():
                   NOW, "because")  # fmt: skip
     services = {**world.services, "frontend": a_service("frontend", stack.members[1].revision, record=back)}
     left = {n: d for n, d in world.deployments.items() if d.component != "backend" or d.created_version != "1.0.0"}
-    decision = decide(replace(world, services=services, deployments=left), NOW)
-    assert (decision.rule, decision.reason, decision.stalled) == ("a_switch_is_one_act", "TargetMissing", True)
+    for orders in ((), (an_order(Action.PAUSE),)):
+        decision = decide(replace(world, services=services, deployments=left, orders=orders), NOW)
+        assert (decision.rule, decision.reason, decision.stalled) == ("a_switch_is_one_act", "TargetMissing", True)
+        assert decision.memory is None
 
 
 # --- what a decision carries ----------------------------------------------------------------------------------------
@@ -118,31 +130,44 @@ def test_all_that_follows_from_memory_is_told():
     assert [n.reason for n in decision.notes] == ["Paused", "Resumed"]
 
 
+def owned():
+    world = a_release().live().world()
+    return replace(world, deployments={n: replace(d, owner_uids=frozenset({UID})) for n, d in world.deployments.items()})
+
+
 @pytest.mark.parametrize(
     "busy",
     [
-        a_release().live().ordered(Action.PAUSE),
-        a_release().live(proven=False, hours_ago=0.1).having(since={"dead:backend": NOW - timedelta(minutes=1)}),
-        a_release().live().candidate(verified=True),
-        a_release().live().having(services={"backend": a_service("backend", BLUE.revision), "former": FORMER}),
+        a_release().live().ordered(Action.PAUSE).world(),
+        a_release().live(proven=False, hours_ago=0.1).having(since=DEAD).world(),
+        a_release().live().candidate(verified=True).world(),
+        owned(),
     ],
     ids=["an order is answered", "live is dead", "the candidate goes on", "a chore is done"],
 )
 def test_a_refused_spec_is_said_to_be_refused_whatever_else_goes_on(busy):
     """CI learns of a typo within a second, also while other things are done."""
-    decision = decide(busy.asking(TYPO).world(), NOW)
+    decision = decide(replace(busy, spec=rejected(TYPO)), NOW)
     assert decision.refused is not None
     assert decision.refused[0] == "InvalidSpec"
 
 
 def test_of_two_that_wait_the_sooner_is_looked_at():
     """A refused spec is tried again every 10 s; what is dead with nothing to roll back to, every 5 s."""
-    dead = {"dead:backend": NOW - timedelta(minutes=1)}
-    world = a_release().live(proven=False, hours_ago=0.1).having(since=dead).asking(TYPO).world()
+    world = a_release().live(proven=False, hours_ago=0.1).having(since=DEAD).asking(TYPO).world()
     assert (decide(world, NOW).look_again, decide(replace(world, since={}), NOW).look_again) == (
         timedelta(seconds=5),
         timedelta(seconds=10),
     )
+
+
+def test_a_deadline_that_ends_sooner_than_what_is_urgent_is_looked_at_in_time():
+    world = a_release().live(proven=False, hours_ago=0.1).candidate().having(since=DEAD).world()
+    ends_in = timedelta(seconds=1)
+    started = replace(world.memory.candidate, started_at=NOW - timedelta(minutes=10) + ends_in)
+    decision = decide(replace(world, memory=replace(world.memory, candidate=started)), NOW)
+    assert decision.rule == "live_is_healthy"
+    assert ends_in <= decision.look_again < ends_in + timedelta(seconds=1)
 
 
 def test_a_settled_release_says_so():

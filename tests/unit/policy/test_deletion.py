@@ -24,20 +24,21 @@ def deleted(release, **changes):
 def test_the_mark_is_taken_off_before_anything_goes(gone):
     """That write is the fence: no switch of before can land after it."""
     decision = decide(a_release().live().candidate().having(**gone).world(), NOW)
-    assert (decision.step, decision.look_again) == (Unmark("backend", 10), AT_ONCE)
+    assert (decision.step, decision.rule, decision.look_again) == (Unmark("backend", 10), "gone", AT_ONCE)
 
 
 def test_then_a_candidate_that_never_served_is_swept_at_once():
     world = deleted(a_release().live().candidate())
     decision = decide(world, NOW)
     assert (type(decision.step), decision.step.deployment, decision.step.delete) == (Retire, GREEN.name, True)
-    assert decision.look_again == AT_ONCE
+    assert (decision.rule, decision.look_again) == ("gone", AT_ONCE)
     assert world.services["backend-preview"].selected == GREEN.revision, "a preview keeps nothing"
 
 
 def test_then_nothing_is_left_to_do():
     decision = decide(deleted(a_release().live()), NOW)
-    assert (type(decision.step), decision.reason, decision.look_again) == (Rest, "Deleted", None)
+    assert (type(decision.step), decision.rule, decision.reason) == (Rest, "gone", "Deleted")
+    assert decision.look_again is None
 
 
 @pytest.mark.parametrize(
