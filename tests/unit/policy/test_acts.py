@@ -138,6 +138,11 @@ def test_an_undo_takes_back_only_what_moved_to_the_revision_that_it_undoes():
     assert left(elsewhere(halfway("backend"), "backend", record=other), UNDO) == []
 
 
+def test_an_undo_takes_back_also_what_moved_to_a_candidate_that_nobody_remembers():
+    world = halfway("backend")
+    assert left(replace(world, memory=replace(world.memory, candidate=None)), UNDO) == ["backend"]
+
+
 def test_an_undo_is_complete_when_nothing_of_its_act_is_left():
     assert acts.complete(halfway(), UNDO)
     assert not acts.complete(halfway("backend"), UNDO)
@@ -225,6 +230,11 @@ def test_a_switch_asks_for_a_claim_at_the_version_of_the_service_and_for_pods(fi
     assert decision.stalled is (reason == "TargetMissing")
     wait = {"TargetMissing": timedelta(seconds=1), "StaleRead": timedelta(milliseconds=200)}
     assert decision.look_again == wait.get(reason)
+
+
+def test_a_missing_claim_allows_no_switch_at_any_version():
+    world = replace(one(claims={"other": 1}), services={"backend": a_service(version=1)})
+    assert isinstance(point(world, TARGET.revision).step, Claim)
 
 
 def test_what_is_claimed_is_the_one_service_that_moves():

@@ -18,7 +18,19 @@ from tradingrelease.policy.model import (
 )
 from tradingrelease.policy.reasons import Action, Cause
 
-from tests.builders import KEY, NOW, UID, a_deployment, a_release, a_service, a_spec, a_stack, an_order, parsed, rejected
+from tests.builders import (
+    KEY,
+    NOW,
+    UID,
+    a_deployment,
+    a_release,
+    a_service,
+    a_spec,
+    a_stack,
+    an_order,
+    parsed,
+    rejected,
+)
 
 AT_ONCE = timedelta(0)
 TYPO = {"version": "oops"}
@@ -132,7 +144,9 @@ def test_all_that_follows_from_memory_is_told():
 
 def owned():
     world = a_release().live().world()
-    return replace(world, deployments={n: replace(d, owner_uids=frozenset({UID})) for n, d in world.deployments.items()})
+    return replace(
+        world, deployments={n: replace(d, owner_uids=frozenset({UID})) for n, d in world.deployments.items()}
+    )
 
 
 @pytest.mark.parametrize(
