@@ -369,6 +369,10 @@ def pending(world: World) -> Iterator[Pending]:
     candidate = world.memory.candidate
     if candidate is None:
         return
+    if world.spec_of(candidate.stack.revision) is None:
+        # Deleted by hand while the spec of now is refused: without it nobody knows what is to be checked.
+        text = f"the stored spec of version {candidate.stack.version} is gone: apply it again"
+        yield Pending("SpecMissing", text, available=False)
     for member in candidate.stack.members:
         yield from _of(member, _not_available(world, member))
     for member in candidate.stack.members:
