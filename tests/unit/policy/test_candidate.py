@@ -88,6 +88,9 @@ VERIFIED = a_release().live("1.0.0").candidate("2.0.0", verified=True).world()
 def test_a_spec_that_does_not_parse_is_refused_and_one_that_does_is_not():
     assert spec_is_accepted(replace(VERIFIED, spec=TYPO), NOW).refused == (TYPO.reason, TYPO.message)
     assert spec_is_accepted(replace(VERIFIED, services={}), NOW).refused[0] == "ServiceMissing"
+    assert {spec_is_accepted(replace(VERIFIED, **c), NOW).rule for c in ({"spec": TYPO}, {"services": {}})} == {
+        "spec_is_accepted"
+    }
     assert spec_is_accepted(VERIFIED, NOW) is None
 
 
@@ -96,7 +99,9 @@ def test_what_is_no_part_of_a_revision_is_remembered_from_the_newest_accepted_sp
     spec = a_spec(
         "2.0.0", (component, "frontend"), retain={"for": "48h", "revisions": 2}, keepFailedFor="5m", onDelete="Remove"
     )
-    memory = settings_are_remembered(replace(VERIFIED, spec=parsed(spec)), NOW).memory
+    decision = settings_are_remembered(replace(VERIFIED, spec=parsed(spec)), NOW)
+    memory = decision.memory
+    assert (decision.rule, decision.reason) == ("settings_are_remembered", "Accepted")
     assert memory.settings == Settings({"backend": 3}, timedelta(hours=48), 2, minutes(5), "Remove")
     assert settings_are_remembered(VERIFIED, NOW) is None, "these are the defaults"
     assert settings_are_remembered(replace(VERIFIED, spec=TYPO), NOW) is None
@@ -106,7 +111,10 @@ def test_what_is_no_part_of_a_revision_is_remembered_from_the_newest_accepted_sp
 
 
 def begun(world):
-    return spec_has_its_candidate(world, NOW)
+    decision = spec_has_its_candidate(world, NOW)
+    rolls_back = decision and (isinstance(decision.step, Switch) or decision.reason.startswith("Target"))
+    assert decision is None or decision.rule == ("orders_are_answered" if rolls_back else "spec_has_its_candidate")
+    return decision
 
 
 def test_a_new_spec_begins_a_candidate():
@@ -248,7 +256,7 @@ def test_settings_that_were_retained_are_live_now_and_retained_no_more():
 
 def deployed(world):
     decision = candidate_is_deployed(world, NOW)
-    assert decision is None or decision.reason == "Deploying"
+    assert decision is None or (decision.rule, decision.reason) == ("candidate_is_deployed", "Deploying")
     return decision.step if decision else None
 
 
@@ -386,6 +394,7 @@ def fails(world, at=NOW):
     decision = candidate_may_fail(world, at)
     if decision is None:
         return ""
+    assert decision.rule == "candidate_may_fail"
     latch = decision.memory.latched[0]
     assert (latch.stack, latch.reason, latch.at) == (world.memory.candidate.stack, decision.reason, at)
     assert (decision.memory.candidate, decision.memory.history[0].outcome) == (None, Outcome.FAILED)
@@ -615,7 +624,9 @@ def test_a_candidate_that_every_service_selects_already_is_live():
 
 
 def look_again(world, at=NOW):
-    return traffic_is_on_the_candidate(world, at).look_again
+    decision = traffic_is_on_the_candidate(world, at)
+    assert decision.rule == "traffic_is_on_the_candidate"
+    return decision.look_again
 
 
 def test_what_waits_is_looked_at_when_its_time_runs_out():

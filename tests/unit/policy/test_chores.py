@@ -91,7 +91,7 @@ def test_nothing_comes_between_the_patches_of_a_switch(rule):
     over = remembering(world, act=2)
     if rule is chores.retained_stands:
         over = replace(over, deployments={n: d for n, d in over.deployments.items() if d.created_version != "0.9.0"})
-    assert rule(over, NOW) is not None
+    assert rule(over, NOW).rule == rule.__name__
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -500,6 +500,29 @@ def test_an_answered_order_goes_after_ninety_days():
     assert chores.old_orders_go(world, NOW) is None
     step = chores.old_orders_go(world, NOW + timedelta(milliseconds=1)).step
     assert (step.name, step.uid) == (old.name, old.uid)
+
+
+# --- and all of them ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "world", "reason"),
+    [
+        (chores.live_is_annotated, deployment(a_release().live().world(), BLUE, proven=frozenset()), "Proven"),
+        (chores.live_spec_is_stored, a_release().live().having(stored={}).world(), "SpecRebuilt"),
+        (chores.standby_has_its_size, settings(a_release().live().world(), replicas={"backend": 4}), "Scaling"),
+        (chores.standby_is_claimed, claimable(), "Claiming"),
+        (chores.ours_is_owned_as_asked, settings(a_release().live().world(), on_delete="Remove"), "Owning"),
+        (chores.previews_end_with_the_candidate, remembering(claimable(), candidate=None), "Tidying"),
+        (chores.retained_stands, a_release().promoted("2.0.0").having(deployments={}).world(), "Recreating"),
+        (chores.retention_ends, a_release().promoted("2.0.0", hours_ago=25).world(), "Retired"),
+        (chores.leftovers_go, leftover(), "Retiring"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_chore_names_itself_and_says_what_it_does(rule, world, reason):
+    decision = rule(world, NOW)
+    assert (decision.rule, decision.reason) == (rule.__name__, reason)
 
 
 # --- when to look again -----------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ def test_a_live_deployment_that_was_deleted_is_made_anew_from_its_stored_spec():
     decision = traffic_has_a_home(homeless(), NOW)
     body = decision.step.body
     assert (type(decision.step), decision.step.name, decision.reason) == (CreateDeployment, BLUE.name, "Recreating")
+    assert decision.rule == "traffic_has_a_home"
     assert (body["spec"]["replicas"], body["spec"]["minReadySeconds"]) == (1, 5)
     assert body["spec"]["template"] == BLUE.template
     notes = body["metadata"]["annotations"]
@@ -92,6 +93,8 @@ def test_it_is_as_large_as_its_author_wrote_or_as_what_else_stands_of_the_compon
     assert size(settings(homeless(), replicas={"backend": 0})) == 1
     assert size(homeless(deployments={GREEN.name: replace(GREEN, replicas=3)})) == 3
     assert size(homeless(deployments={GREEN.name: replace(GREEN, replicas=0)})) == 1
+    older = a_deployment(version="0.9.0", replicas=5)
+    assert size(homeless(deployments={GREEN.name: replace(GREEN, replicas=3), older.name: older})) == 5
     other = a_deployment("frontend", replicas=7)
     assert size(homeless(deployments={other.name: other})) == 1
 
@@ -118,6 +121,15 @@ def test_it_goes_with_the_release_where_its_author_wants_that():
 )  # fmt: skip
 def test_nothing_is_made_anew(world):
     assert traffic_has_a_home(world, NOW) is None
+
+
+def test_it_claims_the_services_that_are_there():
+    both = a_spec("1.0.0", (a_component(services=["backend", "public"]),))
+    world = homeless(stored={V1.revision: parsed(both)})
+    stack = replace(V1, members=(replace(V1.members[0], services=("backend", "public")),))
+    world = replace(world, memory=replace(world.memory, live=replace(world.memory.live, stack=stack)))
+    notes = traffic_has_a_home(world, NOW).step.body["metadata"]["annotations"]
+    assert [n for n in notes if n.startswith(names.CLAIM_DOMAIN)] == [names.claim_key("backend")]
 
 
 def test_every_component_has_a_home():
@@ -148,6 +160,7 @@ def test_a_selector_that_somebody_else_wrote_is_put_back_with_an_event(selected)
     )  # fmt: skip
     assert (record.before, record.reason, record.latches) == (selected or "", "SelectorRepaired", False)
     assert [(n.reason, n.warning) for n in decision.notes] == [("SelectorRepaired", True)]
+    assert decision.rule == "selectors_are_ours"
     said = f"selected {selected}" if selected else "had no revision key"
     assert said in decision.notes[0].message
 
@@ -197,6 +210,12 @@ def test_a_service_of_a_component_without_replicas_selects_nothing(selected, gat
     """No selector may name what has no pods; without our key it would give a candidate its traffic."""
     decision = selectors_are_ours(deployment(astray(selected), BLUE, replicas=0), NOW)
     assert (decision.step if decision else None) == (Mark("backend", 10, gate=True) if gates else None)
+    assert decision is None or (decision.rule, decision.reason) == ("selectors_are_ours", "Gating")
+
+
+def test_a_selector_cannot_be_put_back_to_a_deployment_that_is_gone():
+    assert selectors_are_ours(astray(deployments={}), NOW).reason == "TargetMissing"
+    assert selectors_are_ours(astray(None, deployments={}), NOW).reason == "TargetMissing"
 
 
 def test_a_selector_that_names_another_is_wrong_also_where_live_has_no_replicas():
@@ -214,6 +233,7 @@ def test_a_template_that_somebody_edited_is_restored(found):
     template = {**found.template, "spec": {"containers": [{"name": "backend", "image": "backend:9"}]}}
     decision = nobody_edited_ours(deployment(world, found, template=template), NOW)
     assert decision.step == Restore(found.name, found.uid, found.version, found.template)
+    assert (decision.rule, decision.reason) == ("nobody_edited_ours", "EditRestored")
     assert [(n.reason, n.warning) for n in decision.notes] == [("EditRestored", True)]
     assert nobody_edited_ours(world, NOW) is None
 

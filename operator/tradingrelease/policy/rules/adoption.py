@@ -168,7 +168,7 @@ def _clone(
 def _wait(
     world: World, spec: Spec, component: Component, clone: Deployment, source: Backing, now: datetime
 ) -> Decision:
-    found = troubles(world, clone, restart_limit=1_000_000, attempt_start=clone.created_at)
+    found = troubles(world, clone, restart_limit=0, attempt_start=clone.created_at)
     why = f"; {found[0].message}" if found else ""
     there = f"{clone.available} of {clone.replicas} replicas available"
     text = f"Deployment {clone.name}, the clone of {source.name}: {there}{why}"
