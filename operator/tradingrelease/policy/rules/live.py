@@ -82,7 +82,7 @@ def recreate(world: World, stack: Stack, member: Member, rule: str) -> Decision 
     """Return the creation of a member's Deployment from the stack's stored spec, with claims."""
     spec = world.spec_of(stack.revision)
     component = spec.component(member.name) if spec else None
-    if spec is None or component is None or component.revision != member.revision:
+    if component is None or component.revision != member.revision:
         return None
     same = [d.replicas for d in world.deployments.values() if d.component == member.name]
     replicas = world.memory.settings.replicas.get(member.name) or max(same, default=1) or 1
@@ -215,11 +215,6 @@ class Failure:
     """The Service that has no ready endpoint, if that is the failure."""
 
 
-def watching(world: World) -> bool:
-    """Tell whether live is in its watch."""
-    return world.memory.live is not None and world.memory.live.proven_at is None
-
-
 def live_is_healthy(world: World, now: datetime) -> Decision | None:
     """Roll back when live fails: any failure in the watch, loss of every endpoint while blue is retained."""
     rule = "live_is_healthy"
@@ -231,8 +226,6 @@ def live_is_healthy(world: World, now: datetime) -> Decision | None:
         return None
     target = next((r for r in world.memory.retained if world.memory.latch_of(r.stack.revision) is None), None)
     if target is None:
-        if not watching(world) and not failure.dead:
-            return None
         text = f"{failure.message}; no proven revision is retained to roll back to"
         return Decision(Rest(), rule, "NothingToRollBackTo", text, look_again=timedelta(seconds=5), stalled=True)
     if failure.dead:
