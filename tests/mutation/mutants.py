@@ -243,7 +243,7 @@ def _can_go(node: ast.stmt) -> bool:
             return True
         case ast.Assign([ast.Subscript() | ast.Attribute()], _):
             return True
-        case ast.Assign([target], value):
+        case ast.Assign([target], value) if not _spoken(value):
             names = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
             return any(isinstance(n, ast.Name) and n.id in names for n in ast.walk(value))
         case _:

@@ -402,6 +402,7 @@ def test_a_crash_asks_blue_and_rolls_back_when_a_pod_of_it_passes():
     decision = live_is_healthy(world, NOW)
     assert (type(decision.step), decision.reason) == (Ask, "AskingBlue")
     assert {t.pod_uid for t in decision.step.targets} == {a_pod(BLUE, n).uid for n in (0, 1)}
+    assert {t.scope for t in decision.step.targets} == {"asked"}, "no streak of the watch or of an attempt"
     one = Asked(NOW - seconds(5), frozenset({a_pod(BLUE).uid}), "HTTP 200")
     record = live_is_healthy(replace(world, asked={V1.revision: one}), NOW).step.record
     assert (record.cause, record.to, record.origin) == (Cause.ROLLBACK, V1.revision, V2.revision)
@@ -508,6 +509,9 @@ def test_nothing_is_judged_while_a_switch_is_under_way():
     assert live_is_healthy(replace(world, since=dead(30), services=moved), NOW) is None
     late = NOW + timedelta(days=1)
     assert live_is_proven(replace(world, services=moved), late) is None
+    put_back = {**world.services, "backend": replace(world.services["backend"], record=record)}
+    assert live_is_proven(replace(world, services=put_back), late) is None
+    assert live_is_proven(world, late).rule == "live_is_proven"
 
 
 def test_a_death_is_looked_at_again_when_it_has_lasted_long_enough():
