@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tradingrelease.policy.memory import from_status, moment, stamp, to_status
 from tradingrelease.policy.model import (
@@ -59,19 +59,24 @@ memories = st.builds(
     act=st.integers(0, 10**9),
 )  # fmt: skip
 
+on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long a memory takes to be made up says nothing of it."""
 
+
+@on_any_machine
 @given(memories)
 def test_what_is_remembered_reads_back_the_same(memory):
     assert memory == from_status(to_status(memory))
 
 
-@settings(deadline=None)  # a busy machine
+@on_any_machine
 @given(overrides)
 def test_what_people_ordered_reads_back_the_same(given):
     memory = Memory(overrides=given)
     assert memory == from_status(to_status(memory))
 
 
+@on_any_machine
 @given(memories)
 def test_what_the_api_server_drops_is_not_missed(memory):
     """It stores no nulls."""
