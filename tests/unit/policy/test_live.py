@@ -110,17 +110,24 @@ def test_it_goes_with_the_release_where_its_author_wants_that():
         a_release().live().world(),
         a_release().candidate("1.0.0").having(deployments={}).world(),
         homeless(services={}),
-        homeless(services={"backend": a_service(selected="other")}),
+        homeless(services={"backend": a_service(selected="other", annotations={names.BREAK_GLASS: "true"})}),
         homeless(stored={}),
         homeless(stored={V1.revision: parsed(a_spec("1.0.0", ("frontend",)))}),
         homeless(stored={V1.revision: parsed(a_spec("2.0.0"))}),
         homeless(deployments={BLUE.name: replace(BLUE, deleting=True)}),
     ],
-    ids=["it stands", "nothing is live", "its Service is gone", "no Service selects it", "no spec is stored",
+    ids=["it stands", "nothing is live", "its Service is gone", "nobody puts it back", "no spec is stored",
          "another component is stored", "another template is stored", "it is still going"],
 )  # fmt: skip
 def test_nothing_is_made_anew(world):
     assert traffic_has_a_home(world, NOW) is None
+
+
+def test_it_is_made_anew_also_where_its_service_is_to_be_put_back_to_it():
+    for selected in ("other", None):
+        assert traffic_has_a_home(homeless(services={"backend": a_service(selected=selected)}), NOW) is not None
+    broken = {"backend": a_service(selected=BLUE.revision, annotations={names.BREAK_GLASS: "true"})}
+    assert traffic_has_a_home(homeless(services=broken), NOW) is not None, "it serves behind broken glass"
 
 
 def test_it_claims_the_services_that_are_there():
