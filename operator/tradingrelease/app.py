@@ -106,6 +106,8 @@ class App:
         """Run kopf until told to stop. Raises SourceLost when it gives up: a silent stop is never legal."""
         await self.synced.wait()  # kopf never finds a CRD that is installed after it began
         kinds = tuple(kind for kind in WATCHED if kind not in self.absent)
+        for kind in kinds:
+            self.ages.spoke(kind.plural)  # a watch that never comes about is as silent as one that ends
         source = events.Source(self.credentials.server, self.open_session, self.config.namespaces, self._told, kinds)
         running = asyncio.create_task(events.run(source, stop, lambda: end_on_signals(stop)))
         closed = 0
