@@ -139,6 +139,7 @@ def test_a_new_spec_supersedes_the_candidate_at_once():
         Outcome.SUPERSEDED,
     )
     assert [n.reason for n in decision.notes] == ["Superseded", "CandidateStarted"]
+    assert decision.memory.history[0].reason == "Superseded: version 3.0.0 was asked for"
     assert decision.memory.latched == (), "what was superseded did not fail"
 
 
@@ -152,6 +153,7 @@ def test_to_ask_for_live_again_ends_the_candidate():
     decision = begun(a_release().live("1.0.0").candidate("2.0.0").asking(a_spec("1.0.0")).world())
     assert (decision.reason, decision.memory.candidate) == ("Superseded", None)
     assert decision.memory.history[0].outcome is Outcome.SUPERSEDED
+    assert decision.memory.history[0].reason.startswith("Superseded: ")
 
 
 def test_a_latched_revision_is_not_tried_again():
@@ -165,6 +167,7 @@ def test_a_latched_revision_is_not_tried_again():
     assert (other.reason, other.memory.candidate, other.memory.history[0].outcome) == (
         "Superseded", None, Outcome.SUPERSEDED,
     )  # fmt: skip
+    assert other.memory.history[0].reason == "Superseded: version 2.0.0 was asked for"
 
 
 def test_a_latched_revision_is_no_rollback_by_manifest():
@@ -225,11 +228,12 @@ def test_in_a_watch_its_clock_restarts():
 def test_settings_supersede_a_candidate_with_other_templates():
     memory = settings_only(a_release().live("1.0.0").candidate("2.0.0")).memory
     assert (memory.candidate, memory.history[1].outcome) == (None, Outcome.SUPERSEDED)
+    assert memory.history[1].reason == "Superseded: version 1.0.1 was asked for"
 
 
 @pytest.mark.parametrize(
     "components",
-    [("backend", "frontend"), (a_component(services=["backend", "public"]),), (a_component(version="1.0.1"),)],
+    [(a_component(), "frontend"), (a_component(services=["backend", "public"]),), (a_component(version="1.0.1"),)],
     ids=["another component", "another Service", "another template"],
 )
 def test_more_than_settings_is_a_candidate(components):
@@ -291,6 +295,7 @@ def test_its_size_is_the_newest_accepted_one_since_scaling_is_not_a_release():
 def test_a_former_deployment_that_is_still_going_is_waited_for():
     decision = candidate_is_deployed(deployment(prepared(), GREEN, deleting=True), NOW)
     assert (type(decision.step), decision.look_again) == (Rest, timedelta(seconds=1))
+    assert decision.reason == "Deploying"
 
 
 @pytest.mark.parametrize(
@@ -341,6 +346,21 @@ def test_pods_that_are_spent_are_not_tried_again():
 @pytest.mark.parametrize("container", [{"restarts": 0}, {"restarts": 0, "waiting": "ContainerCreating"}, {"restarts": 0, "waiting": "PodInitializing"}], ids=str)  # fmt: skip
 def test_pods_on_their_way_up_are_not_spent(container):
     assert deployed(spent(**container)) is None
+
+
+def test_one_container_that_crashed_spends_its_pod():
+    both = (a_container("sidecar"), a_container(restarts=1))
+    assert deployed(green(spent(), containers=both)).delete
+
+
+def test_what_is_retained_of_the_component_in_another_revision_does_not_hold_it():
+    kept = a_release().live("1.0.0").retained("0.9.0").memory.retained
+    assert deployed(remembering(spent(), retained=kept)).delete
+
+
+def test_what_live_shares_is_not_made_anew():
+    live = replace(spent().memory.live, stack=replace(V2, revision="twin"))
+    assert deployed(remembering(spent(), live=live)) is None
 
 
 def test_what_was_made_for_this_attempt_is_not_spent():
@@ -618,6 +638,7 @@ def test_a_candidate_that_every_service_selects_already_is_live():
     live = decision.memory.live
     assert (decision.reason, live.stack, live.act, live.since) == ("Switched", V2, 7, NOW)
     assert [n.reason for n in decision.notes] == ["Switched"]
+    assert decision.memory.history[0].switched == NOW
     of_live = remembering(selected, live=replace(selected.memory.live, act=9), act=7)
     assert traffic_is_on_the_candidate(of_live, NOW).memory.live.act == 9
     assert traffic_is_on_the_candidate(remembering(selected, live=None), NOW).memory.live.act == 0
@@ -638,6 +659,7 @@ def test_what_waits_is_looked_at_when_its_time_runs_out():
     stuck = green(prepared(), ready=False, containers=(a_container(waiting="ImagePullBackOff"),))
     assert look_again(stuck, NOW + minutes(2) - timedelta(seconds=3)) == timedelta(seconds=3) + grace
     assert look_again(replace(prepared(), stored={})) == timedelta(seconds=10)
+    assert look_again(undeployed()) == timedelta(seconds=10) + grace
 
 
 def test_the_latch_of_another_revision_is_none_of_its_business():

@@ -7,6 +7,7 @@ import pytest
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Answer, Latched, Rest, Stack, Switch
 from tradingrelease.policy.reasons import Action, Cause, Outcome
+from tradingrelease.policy.rules.candidate import spec_has_its_candidate
 from tradingrelease.policy.rules.orders import orders_are_answered
 
 from tests.builders import NOW, a_deployment, a_pod, a_release, a_spec, a_stack, an_order
@@ -113,6 +114,31 @@ def test_a_rollback_that_has_nothing_to_move_is_done_and_told():
     assert (memory.live.stack, memory.live.act, memory.latched[0].stack) == (same, 4, V1)
     assert (decision.reason, memory.latched[0].at, memory.answers[0].phase) == ("RolledBack", NOW, "Done")
     assert [n.reason for n in decision.notes] == ["RolledBack"]
+    further = replace(held.memory, live=replace(held.memory.live, act=9))
+    assert orders_are_answered(replace(held, memory=further), NOW).memory.live.act == 9
+
+
+def test_what_blue_shares_with_live_need_not_stand():
+    """It serves: were it down, nothing would be gained by waiting for it."""
+    pair = ("backend", "frontend")
+    world = (
+        a_release(*pair)
+        .live("2.0.0")
+        .retained("1.0.0")
+        .ordered(Action.ROLLBACK, a_stack("2.0.0", pair).revision)
+        .world()
+    )
+    shared = replace(a_stack("1.0.0", pair), members=(V1.members[0], a_stack("2.0.0", pair).members[1]))
+    kept = replace(world.memory.retained[0], stack=shared)
+    down = tuple(p for p in world.pods if p.deployment_uid != "uid-frontend-2.0.0")
+    held = replace(world, memory=replace(world.memory, retained=(kept,)), pods=down)
+    late = orders_are_answered(held, NOW + timedelta(minutes=1))
+    assert late.step.record.cause is Cause.ROLLBACK
+
+
+def test_without_anything_live_there_is_nothing_to_roll_back_from():
+    world = a_release().promoted("2.0.0").asking(a_spec("1.0.0")).world()
+    assert spec_has_its_candidate(replace(world, memory=replace(world.memory, live=None)), NOW) is None
 
 
 # --- abort, retry -----------------------------------------------------------------------------------------------------
@@ -137,7 +163,10 @@ def test_an_abort_ends_the_attempt_and_latches_it():
     ],
 )
 def test_an_abort_of_anything_else_is_refused(release, revision, reason):
-    assert answered(release.ordered(Action.ABORT, revision))[0] == ("Refused", reason)
+    told, memory = answered(release.ordered(Action.ABORT, revision))
+    assert told == ("Refused", reason)
+    named = release.memory.candidate.stack.revision if release.memory.candidate else "none"
+    assert reason == "AlreadyLive" or memory.answers[-1].message.endswith(f"the candidate is {named}")
 
 
 def test_a_retry_begins_a_new_attempt_with_all_its_gates():
@@ -166,7 +195,10 @@ def test_a_retry_counts_the_attempts_before_it():
     ],
 )
 def test_a_retry_of_what_did_not_fail_or_is_not_asked_for_is_refused(release, reason):
-    assert answered(release.ordered(Action.RETRY, V2.revision))[0] == ("Refused", reason)
+    told, memory = answered(release.ordered(Action.RETRY, V2.revision))
+    assert told == ("Refused", reason)
+    asked = V1.revision if release.asked == a_spec("1.0.0") else "invalid"
+    assert reason == "NotLatched" or f"(it is {asked})" in memory.answers[-1].message
 
 
 def test_a_retry_after_a_failed_adoption_lets_it_begin_anew_without_a_candidate():

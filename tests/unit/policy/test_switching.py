@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tradingrelease.policy.decide import decide
-from tradingrelease.policy.model import Record, Switch
+from tradingrelease.policy.model import Answer, Record, Switch
 from tradingrelease.policy.reasons import Action, Cause
 from tradingrelease.policy.rules.orders import aborted
 from tradingrelease.policy.rules.switching import a_switch_is_one_act, unavailable
@@ -73,6 +73,18 @@ def test_an_abort_of_the_candidate_or_a_rollback_undoes_it(action, revision, und
 def test_an_order_that_was_answered_undoes_nothing(phase):
     assert aborted(ordering(Action.ABORT, GREEN.revision, phase=phase)) is None
     assert aborted(ordering(Action.ABORT, GREEN.revision, phase="Pending")) is not None
+
+
+def test_an_order_whose_answer_is_not_written_yet_undoes_nothing_more():
+    world = ordering(Action.ABORT, GREEN.revision)
+    answers = (Answer("order-abort", "Done", "SwitchUndone", ""),)
+    assert aborted(replace(world, memory=replace(world.memory, answers=answers))) is None
+
+
+def test_without_a_candidate_there_is_nothing_to_abort():
+    world = halfway(Cause.ROLLBACK)
+    assert aborted(replace(world, orders=(an_order(Action.ABORT, GREEN.revision),))) is None
+    assert aborted(replace(world, orders=(an_order(Action.ROLLBACK, GREEN.revision),))) is None
 
 
 def test_the_order_that_undoes_is_found_behind_others():

@@ -476,8 +476,6 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
             "Paused",
             f"version {candidate.stack.version} is verified and waits: the release is paused",
         )
-    if missing := [n for n in candidate.stack.services if n not in world.services]:
-        return Decision(Rest(), rule, "ServiceMissing", f"Service {missing[0]} does not exist", stalled=True)
     because = f"version {candidate.stack.version} ({candidate.stack.revision}) is verified on every pod"
     record = Record(
         act=0, cause=Cause.PROMOTE, to=candidate.stack.revision, origin=live.stack.revision if live else "",
