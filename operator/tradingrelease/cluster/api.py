@@ -199,7 +199,8 @@ class Api:
         try:
             return await self._patch(kind.path(namespace, name, subresource), ops, JSON_PATCH)
         except Invalid as error:
-            if "test" in str(error).lower() and any(op["op"] == "test" for op in ops):
+            # A kube-apiserver says no more of a failed test than this; an invalid object is said to be invalid.
+            if "error in our request" in str(error) and any(op["op"] == "test" for op in ops):
                 raise Conflict(str(error), 409) from error
             raise
 

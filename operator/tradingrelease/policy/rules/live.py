@@ -360,5 +360,5 @@ def live_is_proven(world: World, now: datetime) -> Decision | None:
     )
     memory = replace(world.memory, live=replace(live, proven_at=now), history=history)
     text = f"version {live.stack.version} ({live.stack.revision}) is proven: its watch ended without a failure"
-    note = Note("Proven", text, f"{live.act}/{live.stack.revision}/{live.watch_since.isoformat()}")
+    note = Note("Proven", text, f"{live.act}/{live.stack.revision}")  # not by its times: an answer may be lost
     return Decision(Rest(), "live_is_proven", "Proven", text, memory=memory, notes=(note,))
