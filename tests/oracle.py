@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 Json = dict[str, Any]
@@ -91,7 +92,8 @@ class State:
 
     def all(self, kind: str) -> list[Json]:
         """Return every object of a kind, by name."""
-        return [body for (k, _), body in sorted(self.objects.items()) if k == kind]
+        named = [(name, body) for (k, name), body in self.objects.items() if k == kind]
+        return [body for _, body in sorted(named, key=itemgetter(0))]
 
     def release(self, name: str = "shop") -> Json:
         """Return a TradingRelease; an empty one where there is none."""

@@ -54,7 +54,7 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
 
-    with opened(NAME, FOLDER) as lab:
+    with opened(NAME, FOLDER, clocks=wanted.all or any(FAULTS[plan.fault].clocked for plan in given)) as lab:
         learned = _learn_all(lab, _scenarios(given, everything=wanted.all), say)
         wished = given or list(dict.fromkeys(_wished(learned, everything=wanted.all)))
         done = {result.plan for result in known}
@@ -87,7 +87,7 @@ def _wished(learned: dict[str, Learned], *, everything: bool) -> Iterator[Plan]:
     faults = _listed("FAULTS", [f for f in FAULTS if f != "clean"] if everything else MAIN)
     number, _, of = os.environ.get("STRIDE", "0/1").partition("/")
     seed = int(os.environ.get("SEED", "0"))
-    yield from (Plan(scenario, "clean") for scenario in named)
+    yield from (Plan(scenario, "clean") for scenario in named if SCENARIOS[scenario].common)
     yield from [] if _limited() else _regressions()
     every = [plan for name in named for fault in faults for plan in plans(name, fault, learned[name], seed)]
     yield from every[int(number) :: int(of)]

@@ -9,12 +9,15 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import ClassVar
 
 from devcluster.cluster import ControlPlane
 from tests.faults.node import Node
-from tests.faults.plan import Plan, Write
+from tests.faults.plan import Learned, Plan, Write
 from tests.faults.proxy import Answer, Asked, Fault, NoAnswer, Proxy, Send, Upstream
+from tests.oracle import State
 
 _MERGE = "application/merge-patch+json"
 FOREIGN = "faults.example.com/foreign"
@@ -29,6 +32,10 @@ class Hands:
     began: Callable[[], int]
     """Tells the version of the cluster at which the part began that faults strike."""
     namespace: str
+    folder: Path
+    """What is the run's own."""
+    clock: Callable[[], datetime]
+    """Tells the operator's own time of day."""
     upstream: Upstream
     proxy: Proxy
     node: Node
@@ -42,10 +49,16 @@ class Nothing(Fault):
     """What a plan must name for it: a "write", an "event", or nothing."""
     compares: ClassVar[str] = "same"
     """What its end is held against: the "same" end and counts as those of a clean run, or only how the scenario "ends"."""
+    ends: ClassVar[Callable[[State], bool] | None] = None
+    """What certainly holds in the end, where that is something else than what the scenario ends in."""
     allows: ClassVar[tuple[str, ...]] = ()
     """Invariants that the fault itself breaks."""
     blind: ClassVar[int] = 0
     """How many times more than in a clean run an object may come and go, since the operator could not know better."""
+    clocked: ClassVar[bool] = False
+    """The operator's own clock can be set."""
+    scenarios: ClassVar[tuple[str, ...]] = ()
+    """The only scenarios that it is for; none: all that are gone through with every fault."""
     alone: ClassVar[bool] = False
     """It strikes what all runs share."""
 
@@ -55,6 +68,10 @@ class Nothing(Fault):
         """It has done what it is there for."""
         self.brought: set[str] = set()
         """What it created by itself, where nothing stood: it is created and deleted once more than in a clean run."""
+
+    def verdict(self, state: State, learned: Learned) -> list[str]:
+        """Return what does not hold of the end beside what must hold of every run."""
+        return []
 
     async def at_rest(self) -> None:
         """Do what is left to do when the scenario has come to its end."""

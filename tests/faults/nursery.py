@@ -64,11 +64,11 @@ class Child:
 class Nursery:
     """The parent of all operators. Ends with this process."""
 
-    def __init__(self, folder: Path) -> None:
-        paths = os.pathsep.join([str(ROOT / "operator"), str(ROOT)])
-        with (folder / "nursery.log").open("wb") as log:
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])}
+        with (folder / "nursery.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | {"PYTHONPATH": paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | paths | dict(env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed run
             )  # fmt: skip
         self._children: dict[int, Child] = {}

@@ -30,6 +30,8 @@ class Scenario:
     act: Callable[["Stage"], None]
     ends: Callable[[State], bool]
     """What certainly holds in the end; that all the rest does too is known from the clean run."""
+    common: bool = True
+    """Whether it is gone through with every fault, or only with those that name it."""
 
 
 def part(name: str, version: str, behaviour: str = "ok", **fields: Any) -> Json:
@@ -190,6 +192,28 @@ def _delete_and_create(stage: "Stage") -> None:
     stage.api.apply(release("1", part("backend", "1")))
 
 
+# --- many releases ----------------------------------------------------------------------------------------------------
+
+CROWD = tuple(f"app-{number:02}" for number in range(50))
+POISONED = "poisoned"
+
+
+def _many_services(stage: "Stage") -> None:
+    _services(stage, *CROWD, POISONED)
+
+
+def _many(stage: "Stage") -> None:
+    """Apply the one first: whatever it does to the others, it does from the beginning."""
+    for name in (POISONED, *CROWD):
+        body = release("1", part(name, "1"))
+        stage.api.apply(body | {"metadata": {"name": name}})
+
+
+def crowd_is_ready(state: State) -> bool:
+    """Tell whether all releases but the poisoned one are live and proven."""
+    return all(state.ready("1", name) for name in CROWD)
+
+
 SCENARIOS: dict[str, Scenario] = {
     "first": Scenario(_nothing, _first, lambda s: s.ready("1")),
     "three": Scenario(_trio_is_live, _next_trio, lambda s: s.ready("2")),
@@ -199,6 +223,7 @@ SCENARIOS: dict[str, Scenario] = {
     "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, _is_third),
     "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
     "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),
+    "crowd": Scenario(_many_services, _many, lambda s: crowd_is_ready(s) and s.ready("1", POISONED), common=False),
     "recreate": Scenario(_one_is_live, _delete_and_create, lambda s: s.ready("1")),
 }
 DEFAULT = ("three", "rollback")

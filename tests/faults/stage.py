@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from devcluster.cluster import ControlPlane
 from tests.e2e.api import Access, Api, ApiError
 from tests.e2e.recorder import Recorder
-from tests.faults import normal
+from tests.faults import clock, normal
 from tests.faults.catalogue import FAULTS
 from tests.faults.faults import Hands, Nothing
 from tests.faults.keeper import Keeper
@@ -54,6 +54,8 @@ class Lab:
     upstream: Upstream
     node: Node
     nursery: Nursery
+    clocked: Nursery
+    """Starts operators whose own clock can be set."""
     access: Access
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
@@ -88,12 +90,16 @@ class Stage:
         self.scenario = SCENARIOS[plan.scenario]
         self._began = 0
         """The version at which the part began that faults strike."""
-        self.keeper = Keeper.of(
-            lab.nursery, self.namespace, self._kubeconfig(), self.folder / "operator.log", self._told
-        )
+        log = self.folder / "operator.log"
+        if FAULTS[plan.fault].clocked:
+            more, nursery = clock.settings(self.folder), lab.clocked
+        else:
+            more, nursery = {}, lab.nursery
+        self.keeper = Keeper.of(nursery, self.namespace, self._kubeconfig(), log, self._told, more)
         hands = Hands(
-            self.keeper.kill, lambda: self._began, self.namespace, lab.upstream, self.proxy, lab.node, lab.plane
-        )
+            self.keeper.kill, lambda: self._began, self.namespace, self.folder, self.keeper.clock, lab.upstream,
+            self.proxy, lab.node, lab.plane,
+        )  # fmt: skip
         self.fault: Nothing = FAULTS[plan.fault](plan, hands)
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -207,10 +213,13 @@ class Stage:
 
     def _end_somehow(self) -> None:
         """Wait for the end of the scenario where the fault leaves traces: ended, and at rest."""
-        self.until(self.scenario.ends, "the scenario ends")
+        if not self.fault.ends:
+            self.until(self.scenario.ends, "the scenario ends")
         self._finish_fault()
+        ends = self.fault.ends or self.scenario.ends
+        self.until(ends, "the scenario ends once the fault is over")
         self.rest()
-        self.until(self.scenario.ends, "the scenario has ended, and stays so", 1)
+        self.until(ends, "the scenario has ended, and stays so", 1)
 
     def _finish_fault(self) -> None:
         if self.fault.struck.is_set():
@@ -237,7 +246,7 @@ class Stage:
 
     def judge(self, learned: Learned) -> list[str]:
         """Return what does not hold of a run that came to its end."""
-        said = self.violations()
+        said = self.violations() + self.fault.verdict(self.recorder.state(), learned)
         if self.fault.compares == "same":
             said += [f"created, deleted: {line}" for line in self._counted(learned)]
             told = normal.said(self.recorder.state())

@@ -5,9 +5,12 @@ Each strikes at the moment of a write, before it is passed on: so every moment o
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
+from tests.faults import clock, crds
 from tests.faults.faults import AtWrite
-from tests.oracle import RELEASE, REVISION, label
+from tests.oracle import RELEASE, REVISION, State, label
 
 SILENCE = 6.0
 """Seconds for which connections are refused. No rule of the operator waits for longer but its back-off, capped at 30 s."""
@@ -150,6 +153,60 @@ class Deaf(World):
         await self.hands.proxy.stop()
         await asyncio.sleep(SILENCE)
         await self.hands.proxy.start()
+
+
+class ClockAhead(World):
+    """Somebody sets the clock of the operator's node: it is a day ahead from here on.
+
+    Every time that counts is the API server's, carried on by the monotonic clock: nothing may come of it.
+    """
+
+    clocked = True
+    hours: ClassVar[int] = 24
+
+    async def happen(self):
+        clock.shift(self.hands.folder, self.hours)
+
+    async def at_rest(self):
+        await super().at_rest()
+        told = await asyncio.to_thread(self.hands.clock) - datetime.now(UTC)
+        assert abs(told - timedelta(hours=self.hours)) < timedelta(minutes=1), f"the operator's clock is off by {told}"
+
+
+class ClockBehind(ClockAhead):
+    """A day behind."""
+
+    hours = -24
+
+
+class CrdsRemoved(World):
+    """Somebody removes our CRDs, and with them every release; later CRDs and the release are applied anew."""
+
+    alone = True
+    compares = "ends"
+    first = 0.0
+    scenarios = ("first", "three", "adoption", "rollback", "retire")
+
+    async def happen(self):
+        path = "tradingplatform.io/v1alpha1:tradingreleases"
+        found = await self.object(f"{path}/shop")
+        folder = f"--filename={crds.FOLDER}"
+        await self._kubectl("delete", "--wait=true", "--timeout=60s", folder)
+        await self._kubectl("apply", "--server-side", folder)
+        await self._kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds.names())
+        found["metadata"] = {"name": "shop"}
+        del found["status"]
+        answer = await self.hands.upstream.ask("POST", f"{self.path(path)}?{_MANAGER}", found)
+        assert answer.succeeded, answer.body
+
+    async def _kubectl(self, *arguments: str) -> None:
+        await asyncio.to_thread(crds.kubectl, self.hands.plane, *arguments)
+
+    @staticmethod
+    def ends(state: State) -> bool:
+        """Tell whether the release has been taken over, and is ready or says why it never will be."""
+        told = state.seen_generation() and state.condition("Accepted")["status"] == "True"
+        return told and (state.is_true("Ready") or state.is_true("Stalled"))
 
 
 class ApiServerRestarted(World):
