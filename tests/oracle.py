@@ -26,6 +26,8 @@ RECENTLY = 3.0
 """Seconds for which a state may have been the one that a write was decided on."""
 PROMPTLY = 10.0
 """Seconds in which an order that nothing stands against begins to act."""
+HALF = 10.0
+"""Seconds of time in which the API accepts our writes: no longer does a switch stop half way."""
 TIDY = 10.0
 """Seconds in which what is one too many is gone."""
 
@@ -63,6 +65,8 @@ class State:
     seen: float = 0.0
     running: bool = True
     """Whether the operator's process runs."""
+    open: bool = True
+    """Whether the API accepts the operator's writes, as far as whoever takes it away says so."""
     wrote: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def take(self, event: Recorded) -> Json | None:
@@ -70,7 +74,8 @@ class State:
         self.version = max(self.version, event.version)
         self.seen = max(self.seen, event.seen)
         if event.kind == "Operator":
-            self.running = event.change == "STARTED"
+            self.running = event.change == "STARTED" if event.change in {"STARTED", "STOPPED"} else self.running
+            self.open = event.change != "BLOCKED" if event.change in {"BLOCKED", "OPEN"} else self.open
             return None
         place = (event.kind, event.name)
         before = self.objects.get(place)
@@ -83,6 +88,11 @@ class State:
     def copy(self) -> "State":
         """Return a state that goes its own way from here."""
         return replace(self, objects=dict(self.objects), wrote=dict(self.wrote))
+
+    @property
+    def could_act(self) -> bool:
+        """Whether time counts against the operator."""
+        return self.running and self.open
 
     # --- questions; `None` and empty where there is no such thing
 
@@ -478,7 +488,7 @@ class S4(Rule):
         spec, phase = order["spec"], (order.get("status") or {}).get("phase", "")
         status = state.status(spec["release"])
         live, retained = status.get("live") or {}, status.get("retained") or ()
-        if spec["action"] != "Rollback" or phase in {"Done", "Refused"} or not state.running or not retained:
+        if spec["action"] != "Rollback" or phase in {"Done", "Refused"} or not state.could_act or not retained:
             return False
         if live.get("revision") != spec.get("revision"):
             return False
@@ -505,7 +515,7 @@ class S5(Rule):
                 if "deletionTimestamp" not in found["metadata"]:
                     standing[label(found, COMPONENT)] = standing.get(label(found, COMPONENT), 0) + 1
             for component, count in standing.items():
-                if count > room and after.running:
+                if count > room and after.could_act:
                     place = (name, component)
                     crowded[place] = self._since.get(place, after.seen)
                     if after.seen - crowded[place] > TIDY:
@@ -565,6 +575,69 @@ class S9(Rule):
                 yield f"{event.name}: lastTransitionTime of {condition['type']} went back"
 
 
+class S10(Rule):
+    """Components are not left half switched for more than 10 s of time in which the API accepts our writes.
+
+    Half switched: of the Services that a switch moves, some select its target and some do not. Which Services it moves
+    is read from the spec and from the stacks that status ever told of. Only time in which the operator ran counts.
+    """
+
+    name = "S10"
+
+    def __init__(self):
+        self._stacks: dict[tuple[str, str], dict[str, str]] = {}
+        """Component revisions by component, of each (release, revision)."""
+        self._services: dict[tuple[str, str], str] = {}
+        """The component of each (release, Service)."""
+        self._half: dict[str, str] = {}
+        """What is half switched, by release, as of the last event."""
+        self._spent: dict[str, float] = {}
+
+    def look(self, before, after, event):
+        elapsed = max(after.seen - before.seen, 0.0) if before.could_act else 0.0
+        for release, text in self._half.items():
+            self._spent[release] = self._spent.get(release, 0.0) + elapsed
+            if self._spent[release] > HALF:
+                yield f"{release} has been half switched for more than {HALF:.0f} s: {text}"
+        if event.kind == "TradingRelease":
+            self._learn(event)
+        if event.kind in {"TradingRelease", "Service"}:
+            names = {body["metadata"]["name"] for body in after.all("TradingRelease")}
+            self._half = {name: text for name in names if (text := self._split(after, name))}
+            self._spent = {name: spent for name, spent in self._spent.items() if name in self._half}
+
+    def _learn(self, event):
+        for part in event.body["spec"].get("components") or ():
+            for service in part.get("services") or ():
+                self._services[event.name, service] = part["name"]
+        status = event.body.get("status") or {}
+        for stack in (status.get("live"), status.get("candidate"), *(status.get("retained") or ())):
+            if stack:
+                parts = {c["name"]: c["revision"] for c in stack.get("components") or ()}
+                self._stacks[event.name, stack["revision"]] = parts
+
+    def _split(self, state, release):
+        """Say which Services have been moved and which have not, "" where all agree."""
+        live = state.status(release).get("live") or {}
+        home = {c["name"]: c["revision"] for c in live.get("components") or ()}
+        found = [
+            (service["metadata"]["name"], service, self._services.get((release, service["metadata"]["name"])))
+            for name, service in steered(state) if name == release
+        ]  # fmt: skip
+        found = [(name, service, component) for name, service, component in found if component]
+        for name, service, component in found:
+            selected, record = state.selected(name), switch_record(service)
+            away = selected not in {None, NOTHING, home.get(component)}
+            if not away or writer(service, "spec", "selector") != OPERATOR:
+                continue
+            target = self._stacks.get((release, record.get("to", "")), {})
+            moves = {n: target[c] for n, _, c in found if c in target and target[c] != home.get(c)}
+            behind = sorted(n for n, revision in moves.items() if state.selected(n) != revision)
+            if name in moves and behind:
+                return f"{name} selects {selected}, {', '.join(behind)} not what goes with it"
+        return ""
+
+
 class Fence(Rule):
     """Scaling to zero is a delete (product.md 5): nobody selects it, and every claim of it is lower than its Service.
 
@@ -600,7 +673,7 @@ def not_void(state: State, deployment: Json) -> Iterator[str]:
             yield f"Deployment {name} is taken down with a claim of {claimed} on {key}, which stands at {version}"
 
 
-RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, Fence)
+RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, S10, Fence)
 
 
 # --- S8: converged means silent -----------------------------------------------------------------------------------

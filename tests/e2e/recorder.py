@@ -41,7 +41,7 @@ class Recorder:
         self._stopped.set()
 
     def note(self, change: str) -> None:
-        """Record something that is no object: that the operator was STARTED or STOPPED."""
+        """Record something that is no object: that the operator was STARTED or STOPPED, its writes BLOCKED or the way OPEN."""
         self._take("Operator", change, {"metadata": {"name": "operator", "resourceVersion": str(self.version)}})
 
     @property

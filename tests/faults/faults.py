@@ -31,6 +31,8 @@ class Hands:
     kill: Callable[[], None]
     began: Callable[[], int]
     """Tells the version of the cluster at which the part began that faults strike."""
+    way: Callable[[bool], None]
+    """Hears whether the API accepts the operator's writes from here on: other time does not count against it."""
     namespace: str
     folder: Path
     """What is the run's own."""
@@ -168,6 +170,7 @@ class Refused(AtWrite):
 
     async def strike(self, request, send):
         self._left -= 1
+        self.hands.way(not self._left)
         return Answer.refusal(self.status, self.reason, f"it is a test: {self.status}", **self.headers)
 
     async def later(self, write, request, send):

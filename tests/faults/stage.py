@@ -97,7 +97,7 @@ class Stage:
             more, nursery = {}, lab.nursery
         self.keeper = Keeper.of(nursery, self.namespace, self._kubeconfig(), log, self._told, more)
         hands = Hands(
-            self.keeper.kill, lambda: self._began, self.namespace, self.folder, self.keeper.clock, lab.upstream,
+            self.keeper.kill, lambda: self._began, self._way, self.namespace, self.folder, self.keeper.clock, lab.upstream,
             self.proxy, lab.node, lab.plane,
         )  # fmt: skip
         self.fault: Nothing = FAULTS[plan.fault](plan, hands)
@@ -145,6 +145,9 @@ class Stage:
 
     def _told(self, change: str) -> None:
         self.recorder.note(change)
+
+    def _way(self, is_open: bool) -> None:
+        self.recorder.note("OPEN" if is_open else "BLOCKED")
 
     # --- going through it ----------------------------------------------------------------------------------------
 

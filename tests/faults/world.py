@@ -22,10 +22,21 @@ class World(AtWrite):
     """Something happens, and the write goes on."""
 
     async def strike(self, request, send):
-        self._happening = asyncio.ensure_future(self.happen())
+        self._happening = asyncio.ensure_future(self._happen())
         await asyncio.wait([self._happening], timeout=self.first)
         return await send()
 
+    async def _happen(self) -> None:
+        if self.blocks:
+            self.hands.way(False)
+        try:
+            await self.happen()
+        finally:
+            if self.blocks:
+                self.hands.way(True)
+
+    blocks = False
+    """Whether the API accepts none of the operator's writes meanwhile."""
     first = 5.0
     """Seconds by which it has happened before the write is passed on; what takes longer goes on beside it."""
 
@@ -133,6 +144,7 @@ class Scaled(World):
 class RightsRevoked(World):
     """All rights in the namespace are revoked, and given back a second later."""
 
+    blocks = True
     first = 0.3
 
     async def happen(self):
@@ -147,6 +159,7 @@ class RightsRevoked(World):
 class Deaf(World):
     """Connections are refused for a while, those that are open end."""
 
+    blocks = True
     first = 0.0
 
     async def happen(self):
@@ -213,6 +226,7 @@ class ApiServerRestarted(World):
     """The API server ends and is started anew."""
 
     alone = True
+    blocks = True
     first = 0.0
 
     async def happen(self):
@@ -223,6 +237,7 @@ class NoLeader(World):
     """etcd is gone for a few seconds: the API server answers 500 or nothing."""
 
     alone = True
+    blocks = True
     first = 0.5
 
     async def happen(self):

@@ -40,6 +40,12 @@ class Story:
         owns = {"f:spec": {"f:selector": {}}}
         return self.put("Service", "backend", {"metadata": metadata, "spec": {"selector": selector}}, by=by, owns=owns)
 
+    def switched(self, name, revision, *, by=OPERATOR, **record):
+        said = {"act": 1, "cause": "Promote", "to": "spec-b", "selected": revision, "order": ""} | record
+        metadata = {"labels": LABELS, "annotations": {f"{G}/switch": json.dumps(said)}, "uid": name}
+        body = {"metadata": metadata, "spec": {"selector": {"app": name, f"{G}/revision": revision}}}
+        return self.put("Service", name, body, by=by, owns={"f:spec": {"f:selector": {}}})
+
     def deployment(self, revision, *, replicas=1, available=1, by=OPERATOR, change="MODIFIED", **annotations):
         metadata = {"labels": LABELS | {f"{G}/revision": revision}, "annotations": annotations}
         body = {"metadata": metadata, "spec": {"replicas": replicas}, "status": {"availableReplicas": available}}
@@ -85,7 +91,7 @@ def test_a_good_release_breaks_nothing():
 
 
 def test_every_invariant_has_a_test_that_breaks_it():
-    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9", "Fence"}
+    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9", "S10", "Fence"}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +222,72 @@ def test_s6_notices_a_write_to_what_is_not_ours(kind):
 def test_s9_notices(before, after):
     assert "S9" in broken(Story().release(**before).release(**after))
     assert broken(Story().release(**before).release(**before)) == set()
+
+
+def pair(name, backend, frontend):
+    parts = [{"name": "backend", "revision": backend}, {"name": "frontend", "revision": frontend}]
+    return {"revision": name, "version": name, "components": parts}
+
+
+A, B, C = pair("spec-a", "aaa", "fff"), pair("spec-b", "bbb", "ggg"), pair("spec-c", "ccc", "fff")
+
+
+def two(history, **status):
+    spec = {"components": [{"name": name, "services": [name]} for name in ("backend", "frontend")]}
+    body = {"metadata": {"uid": "r", "generation": 1}, "spec": spec, "status": {"observedGeneration": 1} | status}
+    return history.put("TradingRelease", "shop", body, by=OPERATOR)
+
+
+def half(first="bbb", to="spec-b", candidate=B, live=A):
+    """Begin where the first of two Services has been switched, and the second has not."""
+    history = two(Story(), candidate=candidate) if live is None else two(Story(), candidate=candidate, live=live)
+    for revision in ("aaa", "bbb", "ccc", "fff", "ggg"):
+        history.deployment(revision)
+    history.switched("backend", first, to=to)
+    return history.switched("frontend", "none" if live is None else "fff", to="spec-a", cause="Adopt")
+
+
+def s10(history):
+    return [str(v) for v in check(history.events) if v.rule == "S10"]
+
+
+def later(history, seconds=11.0):
+    return history.put("Pod", "p", {}, wait=seconds)
+
+
+def test_s10_notices_half_a_switch():
+    assert s10(later(half(), 9)) == []
+    assert "half switched" in s10(later(half()))[0]
+    assert s10(later(half(live=None)))  # the very first
+
+
+def test_s10_notices_half_a_switch_whose_candidate_was_superseded():
+    assert s10(later(two(half(), candidate=C, live=A)))
+
+
+def test_s10_adds_up_the_time_of_one_half_switch_and_of_no_two():
+    assert s10(later(later(half(), 6), 6))
+    mended = later(half(), 6).switched("frontend", "ggg").switched("frontend", "fff", cause="Undo", to="spec-a")
+    assert s10(later(mended, 6)) == []
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        pytest.param(lambda s: s.switched("frontend", "ggg"), id="it is completed"),
+        pytest.param(lambda s: s.switched("backend", "aaa", cause="Undo", to="spec-a"), id="it is undone"),
+        pytest.param(lambda s: s.switched("backend", "ccc", by="somebody"), id="it was somebody else"),
+        pytest.param(lambda s: two(s.switched("backend", "ccc", to="spec-c"), candidate=C, live=A), id="one is all"),
+    ],
+)
+def test_s10_is_about_what_a_switch_moves_and_we_moved(good):
+    assert s10(later(good(half()))) == []
+
+
+@pytest.mark.parametrize(("ends", "begins"), [("STOPPED", "STARTED"), ("BLOCKED", "OPEN")])
+def test_s10_counts_no_time_without_an_operator_or_an_api_that_accepts_writes(ends, begins):
+    assert s10(later(later(half(), 6).note(ends)).note(begins)) == []
+    assert s10(later(later(later(half(), 6).note(ends)).note(begins), 6))
 
 
 CLAIMED = f"claim.{G}/backend"
