@@ -43,6 +43,8 @@ FAULTS: dict[str, type[Nothing]] = {
     "scaled": world.Scaled,
     "rights-revoked": world.RightsRevoked,
     "deaf": world.Deaf,
+    "deaf-for-long": world.DeafForLong,
+    "token-expired": world.TokenExpired,
     "clock-ahead": world.ClockAhead,
     "clock-behind": world.ClockBehind,
     "crds-removed": world.CrdsRemoved,
@@ -58,4 +60,8 @@ def plans(scenario: str, fault: str, learned: Learned, seed: int) -> list[Plan]:
     if scenario not in named and (named or not SCENARIOS[scenario].common):
         return []
     places = {"write": learned.writes, "event": learned.events, "": [""]}[FAULTS[fault].needs]
-    return [Plan(scenario, fault, str(place), seed) for place in places]
+    kind = FAULTS[fault]
+    if kind.few and places:
+        chosen = {places[0], places[len(places) // 2], places[-1], *(p for p in places if " switch #" in str(p))}
+        places = [place for place in places if place in chosen]
+    return [Plan(scenario, fault, str(place), seed + more) for place in places for more in range(kind.ways(str(place)))]

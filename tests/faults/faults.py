@@ -57,12 +57,21 @@ class Nothing(Fault):
     """Invariants that the fault itself breaks."""
     blind: ClassVar[int] = 0
     """How many times more than in a clean run an object may come and go, since the operator could not know better."""
+    lasts: ClassVar[float] = 0.0
+    """Seconds by which a run is longer than a clean one."""
     clocked: ClassVar[bool] = False
     """The operator's own clock can be set."""
     scenarios: ClassVar[tuple[str, ...]] = ()
     """The only scenarios that it is for; none: all that are gone through with every fault."""
+    few: ClassVar[bool] = False
+    """It takes long: it strikes only the first, a middle and the last place of a scenario, and each switch."""
     alone: ClassVar[bool] = False
     """It strikes what all runs share."""
+
+    @classmethod
+    def ways(cls, place: str) -> int:  # noqa: ARG003 - some faults ask
+        """Return in how many ways it strikes a place; each is a plan, with a seed of its own."""
+        return 1
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         self.plan, self.hands = plan, hands
@@ -77,6 +86,11 @@ class Nothing(Fault):
 
     async def at_rest(self) -> None:
         """Do what is left to do when the scenario has come to its end."""
+
+
+def chosen(plan: Plan, *ways: str) -> str:
+    """Choose one of several ways, the same for the same plan."""
+    return ways[(zlib.crc32(plan.at.encode()) + plan.seed) % len(ways)]
 
 
 class Clean(Nothing):
@@ -110,10 +124,6 @@ class AtWrite(Nothing):
     async def later(self, write: Write, request: Asked, send: Send) -> Answer:
         """Treat any other write."""
         return await send()
-
-    def chosen(self, *ways: str) -> str:
-        """Choose one of several ways, the same for the same plan."""
-        return ways[(zlib.crc32(self.plan.at.encode()) + self.plan.seed) % len(ways)]
 
 
 class KillBefore(AtWrite):
@@ -208,9 +218,21 @@ class Held(AtWrite):
     first write, or when all has come to rest.
     """
 
+    LANDS = ("read", "written", "rest")
+
+    @classmethod
+    def lands(cls, plan: Plan) -> str:
+        """Return when the write of a plan lands."""
+        return chosen(plan, *cls.LANDS)
+
+    @classmethod
+    def ways(cls, place: str) -> int:
+        """Let a switch land at every moment: it is the write that can take traffic away."""
+        return len(cls.LANDS) if " switch #" in place else 1
+
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
-        self._lands = self.chosen("read", "written", "rest")
+        self._lands = self.lands(plan)
         self._held: Send | None = None
         self._created = ""
 

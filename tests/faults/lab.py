@@ -38,6 +38,7 @@ def opened(name: str, folder: Path, *, clocks: bool = False) -> Iterator[Lab]:
                 nursery.close()
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
+            loop.close()
 
 
 def _install(plane: ControlPlane) -> None:

@@ -181,6 +181,10 @@ class Fault:
         """Treat a line of a watch."""
         await stream.tell(event.line)
 
+    def barred(self, request: web.BaseRequest) -> Answer | None:
+        """Return what a request of any kind is refused with, watches included; None lets it pass."""
+        return None
+
     async def opened(self, stream: Stream) -> None:
         """Treat a watch that has just been opened."""
 
@@ -216,7 +220,7 @@ class Proxy:
         self._upstream = upstream
         self._writes, self._told = Counting(), Counter[tuple[str, str, str]]()
         self._runner: web.ServerRunner | None = None
-        self._closed = False
+        self._streams: set[Stream] = set()
         self.last_write = 0.0
         """Monotonic time of the newest write."""
 
@@ -237,12 +241,19 @@ class Proxy:
             await self._runner.cleanup()
             self._runner = None
 
+    def hang_up(self) -> None:
+        """End all watches, as the API server ends those of a token that expired."""
+        for stream in self._streams:
+            stream.over.set()
+
     def arm(self, fault: Fault) -> None:
         """Record from here on, and let the fault decide."""
         self.fault = fault
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         place, query = Place.of(request.path), dict(request.query)
+        if barred := self.fault.barred(request) if self.fault else None:
+            return web.Response(status=barred.status, body=barred.body, headers=barred.headers)
         try:
             if query.get("watch"):
                 return await self._watch(place, request)
@@ -288,6 +299,7 @@ class Proxy:
                 await response.write(await source.read())
                 return response
             stream = Stream(place.plural, response)
+            self._streams.add(stream)
             if self.fault:
                 await self.fault.opened(stream)
             telling = asyncio.ensure_future(self._tell_all(source, stream))
@@ -295,6 +307,7 @@ class Proxy:
             try:
                 await asyncio.wait([telling, over], return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._streams.discard(stream)
                 for task in (telling, over):
                     task.cancel()
                 await asyncio.gather(telling, over, return_exceptions=True)

@@ -30,6 +30,8 @@ class Scenario:
     act: Callable[["Stage"], None]
     ends: Callable[[State], bool]
     """What certainly holds in the end; that all the rest does too is known from the clean run."""
+    patience: float = 90.0
+    """Seconds in which each of its parts must come to an end, faults included."""
     common: bool = True
     """Whether it is gone through with every fault, or only with those that name it."""
 
@@ -223,7 +225,9 @@ SCENARIOS: dict[str, Scenario] = {
     "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, _is_third),
     "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
     "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),
-    "crowd": Scenario(_many_services, _many, lambda s: crowd_is_ready(s) and s.ready("1", POISONED), common=False),
+    "crowd": Scenario(
+        _many_services, _many, lambda s: crowd_is_ready(s) and s.ready("1", POISONED), patience=300.0, common=False
+    ),
     "recreate": Scenario(_one_is_live, _delete_and_create, lambda s: s.ready("1")),
 }
 DEFAULT = ("three", "rollback")

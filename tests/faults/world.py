@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from tests.faults import clock, crds
 from tests.faults.faults import AtWrite
+from tests.faults.proxy import Answer
 from tests.oracle import RELEASE, REVISION, State, label
 
 SILENCE = 6.0
@@ -159,12 +160,13 @@ class RightsRevoked(World):
 class Deaf(World):
     """Connections are refused for a while, those that are open end."""
 
+    silence = SILENCE
     blocks = True
     first = 0.0
 
     async def happen(self):
         await self.hands.proxy.stop()
-        await asyncio.sleep(SILENCE)
+        await asyncio.sleep(self.silence)
         await self.hands.proxy.start()
 
 
@@ -220,6 +222,35 @@ class CrdsRemoved(World):
         """Tell whether the release has been taken over, and is ready or says why it never will be."""
         told = state.seen_generation() and state.condition("Accepted")["status"] == "True"
         return told and (state.is_true("Ready") or state.is_true("Stalled"))
+
+
+class DeafForLong(Deaf):
+    """Connections are refused for two minutes: every back-off is at its longest when they are accepted again."""
+
+    silence = 120.0
+    lasts = 120.0
+    few = True
+
+
+class TokenExpired(World):
+    """The token expires: watches end, and for a while everything is answered with 401, watches and lists included.
+
+    Then it is accepted again, as one that was renewed is.
+    """
+
+    blocks = True
+    first = 0.0
+    seconds = 3.0
+    _barred = False
+
+    async def happen(self):
+        self._barred = True
+        self.hands.proxy.hang_up()
+        await asyncio.sleep(self.seconds)
+        self._barred = False
+
+    def barred(self, request):
+        return Answer.refusal(401, "Unauthorized", "Unauthorized") if self._barred else None
 
 
 class ApiServerRestarted(World):
