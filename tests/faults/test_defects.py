@@ -43,4 +43,5 @@ def test_writes_without_precondition_are_found(lab, learned, plan):
 
 
 def test_without_the_defect_nothing_is_found(lab, learned, plan):
-    assert run(lab, plan, learned).outcome == "ok"
+    found = run(lab, plan, learned)
+    assert found.outcome == "ok", "\n".join(found.said)
