@@ -673,7 +673,9 @@ def not_void(state: State, deployment: Json) -> Iterator[str]:
             yield f"Deployment {name} is taken down with a claim of {claimed} on {key}, which stands at {version}"
 
 
-RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, S10, Fence)
+RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, Fence)
+WITH_S10: tuple[type[Rule], ...] = (*RULES, S10)
+"""For whoever says when the API takes no writes (BLOCKED, OPEN): that time does not count."""
 
 
 # --- S8: converged means silent -----------------------------------------------------------------------------------

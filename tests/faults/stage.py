@@ -24,7 +24,7 @@ from tests.faults.nursery import DEFECT, Nursery
 from tests.faults.plan import Learned, Names, Plan
 from tests.faults.proxy import Proxy, Upstream
 from tests.faults.scenarios import SCENARIOS
-from tests.oracle import State, check
+from tests.oracle import WITH_S10, State, check
 
 Json = dict[str, Any]
 
@@ -240,7 +240,7 @@ class Stage:
 
     def violations(self) -> list[str]:
         """Return the invariants that did not hold, but for those that the fault itself breaks."""
-        return [str(v) for v in check(self.recorder.history()) if v.rule not in self.fault.allows]
+        return [str(v) for v in check(self.recorder.history(), WITH_S10) if v.rule not in self.fault.allows]
 
     def _counted(self, learned: Learned) -> list[str]:
         """Say what was created or deleted more or less often than in a clean run, and than the fault explains."""
@@ -283,7 +283,7 @@ def learn(lab: Lab, scenario: str) -> Learned:
         stage.until(stage.scenario.ends, "the scenario ends")
         stage.rest()
         seconds = stage.proxy.last_write - began
-        broken = check(stage.recorder.history())
+        broken = check(stage.recorder.history(), WITH_S10)
         if broken or stage.keeper.exits:
             raise NotSo("\n".join(["a clean run is not clean:", *map(str, broken), f"exits {stage.keeper.exits}"]))
         state = stage.recorder.state()
