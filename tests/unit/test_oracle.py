@@ -248,7 +248,7 @@ def half(first="bbb", to="spec-b", candidate=B, live=A):
 
 
 def s10(history):
-    return [str(v) for v in check(history.events) if v.rule == "S10"]
+    return [str(v) for v in check(history.events, WITH_S10) if v.rule == "S10"]
 
 
 def later(history, seconds=11.0):
