@@ -22,12 +22,14 @@ from tradingrelease.cluster.cache import UNREADABLE, Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.config import Config
 from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
+from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.model import Key
 from tradingrelease.policy.reasons import Phase
 from tradingrelease.reconcile import Reconciler
@@ -60,6 +62,8 @@ class App:
         self.queue = WorkQueue()
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
+        self.measurer = Measurer(self.queue.add, config.prometheus_url)
+        self.offers = Offers(bool(config.prometheus_url), config.prometheus_templates)
         self.synced = asyncio.Event()
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
@@ -71,9 +75,12 @@ class App:
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
             api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
-            observer = Observer(api, self.cache, self.prober, self.notebooks, self.calendars)
+            observer = Observer(
+                api, self.cache, self.prober, self.measurer, self.notebooks, self.calendars, self.offers
+            )
             actor = Actor(api, self.cache, self.prober)
-            reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
+            reporter = Reporter(api, self.cache)
+            reconciler = Reconciler(observer, actor, reporter, self.prober, self.measurer, self.clock, self.notebooks)
             self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
@@ -92,6 +99,7 @@ class App:
                 # kopf takes seconds to end and has nothing to end: it writes nothing.
                 await asyncio.wait([*tasks, stopping], timeout=1)
                 await self.prober.close()
+                await self.measurer.close()
                 for task in done - {stopping}:
                     if not task.cancelled() and (error := task.exception()):
                         raise error
@@ -185,6 +193,7 @@ class App:
         self.notebooks.clear()
         self.failures.clear()
         await self.prober.close()
+        await self.measurer.close()
 
     # --- the workers -------------------------------------------------------------------------------------------
 

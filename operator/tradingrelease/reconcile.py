@@ -8,15 +8,18 @@ from typing import Final
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor, Outcome
+from tradingrelease.cluster.measure import verdicts
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.errors import Conflict
-from tradingrelease.policy import probes
+from tradingrelease.policy import checks, probes
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
+from tradingrelease.policy.rules.candidate import stands
 
 log: Final = logging.getLogger("tradingrelease.decision")
 
@@ -28,12 +31,13 @@ SOON: Final = 0.1
 class Reconciler:
     """Brings releases to what their authors asked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it holds the pipeline together
         self,
         observer: Observer,
         actor: Actor,
         reporter: Reporter,
         prober: Prober,
+        measurer: Measurer,
         clock: ServerClock,
         notebooks: dict[Key, Notebook],
     ) -> None:
@@ -41,6 +45,7 @@ class Reconciler:
         self._actor = actor
         self._reporter = reporter
         self._prober = prober
+        self._measurer = measurer
         self._clock = clock
         self._notebooks = notebooks
 
@@ -70,6 +75,8 @@ class Reconciler:
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
         self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
+        self._measurer.aim(world.key, checks.wanted(after, stands=stands(after)) if world.uid else frozenset())
+        verdicts.tell(world.key, after if world.uid else None)
         if not world.uid or world.deleting:
             await self._reporter.refuse_orders(world, now)
             self._notebooks.pop(world.key, None)

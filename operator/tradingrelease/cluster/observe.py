@@ -8,13 +8,16 @@ from typing import Any, Final
 from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.errors import NotFound
 from tradingrelease.policy import manifests, names
+from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
 from tradingrelease.policy.model import Backing, Key, Memory, Service, World
+from tradingrelease.policy.pod_book import noted
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec
 
@@ -27,13 +30,22 @@ class Observer:
     """Reads the world of a release."""
 
     def __init__(
-        self, api: Api, cache: Cache, prober: Prober, notebooks: dict[Key, Notebook], calendars: Calendars
+        self,
+        api: Api,
+        cache: Cache,
+        prober: Prober,
+        measurer: Measurer,
+        notebooks: dict[Key, Notebook],
+        calendars: Calendars,
+        offers: Offers,
     ) -> None:
         self._api = api
         self._calendars = calendars
         self._cache = cache
         self._prober = prober
+        self._measurer = measurer
         self._notebooks = notebooks
+        self._offers = offers
 
     async def observe(self, key: Key, now: datetime) -> World:
         """Return a release's world; one without uid where the release is gone."""
@@ -47,7 +59,10 @@ class Observer:
         notebook.note(signals(world), now)
         standing = {d.uid for d in world.deployments.values()}
         notebook.admitted = {uid: found for uid, found in notebook.admitted.items() if uid in standing}
-        return replace(world, since=dict(notebook.since), confirmed_dead=dict(notebook.confirmed_dead))
+        notebook.pod_book = noted(notebook.pod_book, world.pods)
+        return replace(
+            world, since=dict(notebook.since), confirmed_dead=dict(notebook.confirmed_dead), pod_book=notebook.pod_book
+        )
 
     async def _confirm_gone(self, key: Key) -> Release | None:
         # Nothing is swept on the word of a cache: a release that a watch has not told of yet is no orphan.
@@ -87,6 +102,8 @@ class Observer:
             confirmed_dead={},
             freezes=tuple(self._calendars.known(f, key.namespace) for f in self._cache.freezes(key)),
             admitted=dict(notebook.admitted),
+            tallies=self._measurer.tallies(key),
+            offers=self._offers,
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from tradingrelease.policy import manifests, names
+from tradingrelease.policy import checks, manifests, names
 from tradingrelease.policy.model import (
     Decision,
     DryRun,
@@ -38,7 +38,8 @@ def problem(world: World, spec: Spec) -> Problem | None:
                 return found
         if found := _unlisted(world, spec, component):
             return found
-    return None
+    found_check = checks.unmeasurable(world, spec)
+    return Problem(*found_check) if found_check else None
 
 
 def missing_services(world: World, spec: Spec) -> list[str]:

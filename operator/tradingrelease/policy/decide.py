@@ -26,6 +26,7 @@ from tradingrelease.policy.rules.candidate import (
     spec_is_accepted,
     traffic_is_on_the_candidate,
 )
+from tradingrelease.policy.rules.checks import candidate_passes_its_checks, live_can_be_judged
 from tradingrelease.policy.rules.chores import (
     leftovers_go,
     live_is_annotated,
@@ -60,6 +61,7 @@ URGENT: Final[tuple[Rule, ...]] = (
     a_switch_is_one_act,  # from its first Service to its last
     traffic_has_a_home,  # what is live exists
     live_is_healthy,  # else back to blue, if blue stands
+    live_can_be_judged,  # what nobody can measure is not proven
     orders_are_answered,  # people before plans
     selectors_are_ours,  # traffic goes where it was sent
     nobody_edited_ours,  # what runs is what was written
@@ -81,6 +83,7 @@ PROGRESS: Final[tuple[Rule, ...]] = (
 CANDIDATE: Final[tuple[Rule, ...]] = (
     candidate_may_start,  # no freeze holds it
     candidate_may_fail,  # in seconds where that is certain
+    candidate_passes_its_checks,  # one that failed ends the attempt
     candidate_is_deployed,  # one Deployment per changed component, one preview per Service
     candidate_may_switch,  # no freeze holds it
     traffic_is_on_the_candidate,  # verified on every pod, then switched

@@ -11,6 +11,7 @@ from typing import Any
 
 from tradingrelease.policy import names
 from tradingrelease.policy.freezes import Freeze
+from tradingrelease.policy.measurements import Offers, Page, Tally
 from tradingrelease.policy.reasons import Action, Cause, Outcome
 from tradingrelease.policy.spec import Health, Rejected, Spec
 
@@ -254,6 +255,7 @@ class Service:
     publish_not_ready: bool
     record: Record | None
     deleting: bool = False
+    cluster_ip: str = ""
 
     @property
     def selected(self) -> str | None:
@@ -359,6 +361,8 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str
     unschedulable_since: datetime | None
+    ready_since: datetime | None = None
+    """When `ready` last changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,6 +492,11 @@ class World:
     """Those that are about this release, whether they hold now or not."""
     admitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By uid of a Deployment: the template that the API server answered when this process last wrote it."""
+    tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
+    """By scope (see `scope`) and name of the check."""
+    pod_book: Mapping[str, Page] = field(default_factory=dict)
+    """What pods did to themselves, by uid."""
+    offers: Offers = field(default_factory=Offers)
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""
