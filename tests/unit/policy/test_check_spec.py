@@ -30,8 +30,8 @@ def with_check(components=("backend",), **fields):
         ({"http": {**HTTP, "expect": "'a.b' != response.stats"}}, "unknown name 'response.stats' at 1:10; use"),
         ({"prometheus": {"query": "up", "expect": "value < 1.0"}}, "unknown name 'value' at 1:1; use result"),
         (
-            {"prometheus": {"query": "up{\n r='$(revison)'}", "expect": "result < 1.0"}},
-            "prometheus.query: unknown argument $(revison) at 2:5; use $(release), $(component), $(revision)",
+            {"prometheus": {"query": "up{\n r='$(revisio)'}", "expect": "result < 1.0"}},
+            "prometheus.query: unknown argument $(revisio) at 2:5; use $(release), $(component), $(revision)",
         ),
         (
             {"prometheus": {"query": "up{pod=~`$(revision).*`}", "expect": "result < 1.0"}},
