@@ -79,6 +79,7 @@ class App:
                 api, self.cache, self.prober, self.measurer, self.notebooks, self.calendars, self.offers
             )
             actor = Actor(api, self.cache, self.prober)
+            self.measurer.read_logs(api, self.clock.now)
             reporter = Reporter(api, self.cache)
             reconciler = Reconciler(observer, actor, reporter, self.prober, self.measurer, self.clock, self.notebooks)
             self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)

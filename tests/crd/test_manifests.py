@@ -25,6 +25,7 @@ GRANTED = {
     "replicasets.apps": READ,
     "services": [*READ, "create", "patch", "delete"],
     "pods": READ,
+    "pods/log": ["get"],
     "endpointslices.discovery.k8s.io": READ,
     "events": ["create"],
 }

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import cel
 from pydantic import Field, model_validator
 
-from tradingrelease.policy import expression, promql
+from tradingrelease.policy import expression, patterns, promql
 from tradingrelease.policy.fields import Duration, Part, Path, Port
 
 During = Literal["Verify", "Watch"]
@@ -149,6 +149,11 @@ def _not_compiled(check: Check) -> str:
     if check.http and check.http.expect is not None:
         found = expression.problem(check.http.expect, expression.ANSWER)
         return f"http.expect: {found}" if found else ""
+    for field in ("pattern", "allow") if check.logs else ():
+        try:
+            patterns.compiled(getattr(check.logs, field) or "")
+        except ValueError as error:
+            return f"logs.{field}: {error}"
     if check.prometheus:
         if found := expression.problem(check.prometheus.expect, expression.RESULT):
             return f"prometheus.expect: {found}"

@@ -15,6 +15,7 @@ from tradingrelease.policy.measurements import (
     HttpSubject,
     Incident,
     Kind,
+    LogSubject,
     Measurement,
     QuerySubject,
     Tally,
@@ -90,7 +91,7 @@ def wanted(world: World, *, stands: bool) -> frozenset[Measurement]:
 
 def _measurements(world: World, judged: Judged) -> Iterator[Measurement]:
     for check in judged.checks:
-        subject = _http(world, judged, check) if check.http else _query(world, judged, check)
+        subject = _http(world, judged, check) or _query(world, judged, check) or _logs(world, judged, check)
         if subject is None:
             continue
         wait = DATA_PLANE if check.http else timedelta(0)
@@ -148,11 +149,20 @@ def _query(world: World, judged: Judged, check: Check) -> QuerySubject | None:
     return QuerySubject(promql.rendered(query, values) if query else "")
 
 
+def _logs(world: World, judged: Judged, check: Check) -> LogSubject | None:
+    """Read the pods of the judged revision, and only those, from when its attempt or its watch began."""
+    if check.logs is None:
+        return None
+    member = judged.stack.member(check.logs.component)
+    deployment = world.deployment(member.name, member.revision) if member else None
+    pods = world.pods_of(deployment) if deployment else ()
+    found = frozenset((pod.name, container.name, container.restarts) for pod in pods for container in pod.containers)
+    return LogSubject(found, judged.since + check.initial_delay)
+
+
 def unmeasurable(world: World, spec: Spec) -> tuple[str, str] | None:
     """Return reason and advice for the first check of a spec that could not be measured here."""
     for check in spec.checks:
-        if check.logs:
-            return "InvalidCheck", f"check {check.name!r}: this operator reads no logs yet: remove the check"
         if check.prometheus:
             if not world.offers.prometheus:
                 text = "the operator knows no Prometheus: set TRADINGRELEASE_PROMETHEUS_URL, or remove the check"

@@ -70,13 +70,22 @@ class QuerySubject:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSubject:
+    """Containers whose logs are read."""
+
+    containers: frozenset[tuple[str, str, int]]
+    """Names of pod and container, and how often it was started again."""
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A check that is measured now, for one revision and attempt or its watch."""
 
     scope: str
     check: Check
     during: During
-    subject: HttpSubject | QuerySubject
+    subject: HttpSubject | QuerySubject | LogSubject
     delay: timedelta
     """How long to wait before the first measurement."""
 

@@ -41,6 +41,8 @@ def with_check(components=("backend",), **fields):
             {"prometheus": {"query": "$(component)_up", "expect": "result < 1.0"}},
             '$(component) at 1:1 stands outside of a string: write it as a label value, "$(component)"',
         ),
+        ({"logs": {"component": "backend", "pattern": "fatal|(oops"}}, "logs.pattern: missing ): fatal|(oops at 1:1"),
+        ({"logs": {"component": "backend", "pattern": "a", "allow": "b(?=c)"}}, "invalid perl operator: (?= at 1:2"),
         ({"prometheus": {"query": 'up{a="b}', "expect": "result < 1.0"}}, "the string that begins at 1:6 does not end"),
     ],
 )  # fmt: skip
