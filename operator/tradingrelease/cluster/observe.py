@@ -29,7 +29,7 @@ _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 class Observer:
     """Reads the world of a release."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it reads from all of them
         self,
         api: Api,
         cache: Cache,
