@@ -32,12 +32,12 @@ LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop 
 LEADING = Gauge("tradingrelease_leading", "1 while this process holds the lease and works")
 CHECKS = Counter("tradingrelease_check_measurements_total", "Measurements of checks by finding", ["kind", "verdict"])
 CHECK_VALUE = Gauge(
-    "tradingrelease_check_value", "What a check of a release measured last", ["namespace", "release", "check"]
+    "tradingrelease_check_value", "What a check of a release measured last", ["release_namespace", "release", "check"]
 )
 CHECK_VERDICT = Gauge(
     "tradingrelease_check_verdict",
     "1 for the verdict of a check that judges a release now",
-    ["namespace", "release", "check", "during", "verdict"],
+    ["release_namespace", "release", "check", "during", "verdict"],
 )
 PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])
 
