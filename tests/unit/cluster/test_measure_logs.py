@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tradingrelease.cluster.measure.lines import LONGEST, OVERLAP, SECOND, Line, Once, Split, parsed, stamp_of
 from tradingrelease.cluster.measure.logs import Bad, redacted
@@ -61,6 +61,7 @@ def test_of_a_line_without_end_the_beginning_is_looked_at_and_nothing_is_held():
 LOGS = st.lists(st.tuples(st.integers(0, 30_000), st.sampled_from("ab")), max_size=40)
 
 
+@settings(deadline=None)  # how long a story takes says nothing
 @given(LOGS, st.data())
 def test_every_line_is_taken_once_however_often_and_by_whom_the_log_is_read(written, data):
     """Several readings at once, each broken off and begun anew from where it may; some lines look the same."""
