@@ -97,9 +97,9 @@ def test_a_check_that_is_only_reported_shows_its_verdict_and_does_nothing(arena)
     state = arena.until(lambda s: s.live() == "2" and verdicts(s, "live") == {"orders": "Failed"}, "it is shown", 60)
     assert state.status()["live"]["checks"][0]["dryRun"] is True
     arena.never(lambda s: s.live() != "2", "version 2 is rolled back", 5)
-    shown = 'release="shop",verdict="Failed"'
-    assert 'tradingrelease_check_verdict{check="orders",during="Watch"' in arena.operator.metrics()
-    assert shown in arena.operator.metrics()
+    told = [line for line in arena.operator.metrics().splitlines() if line.startswith("tradingrelease_check_verdict{")]
+    labels = f'check="orders",during="Watch",release="shop",release_namespace="{arena.namespace}",verdict="Failed"'
+    assert told == [f"tradingrelease_check_verdict{{{labels}}} 1.0"]
 
 
 def test_what_was_found_before_a_restart_does_not_count_after_it(arena):
