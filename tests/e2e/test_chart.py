@@ -105,7 +105,7 @@ def test_installed_by_helm_it_releases_and_uninstalled_it_leaves_traffic_as_it_i
 
     crds = {
         f"customresourcedefinition.apiextensions.k8s.io/{kind}.tradingplatform.io"
-        for kind in ("tradingreleases", "releasecommands")
+        for kind in ("tradingreleases", "releasecommands", "releasefreezes")
     }
     assert installation.left() == crds
     assert installation.kubectl("get", "leases,serviceaccounts,secrets", "-o", "name").split() == [
