@@ -83,6 +83,13 @@ def rejected(raw: Json, release: str = KEY.name) -> Rejected:
     return found
 
 
+def a_hook(name: str = "migrate", at: str = "BeforeGreen", **fields: Any) -> Json:
+    """Return a hook that runs a Job; with a `webhook` it runs none."""
+    pod = {"spec": {"containers": [{"name": "main", "image": "migrate:1"}]}}
+    does = {} if "webhook" in fields else {"job": {"template": pod}}
+    return {"name": name, "at": at, **does, **fields}
+
+
 # --- what stands in the cluster -------------------------------------------------------------------------------------
 
 

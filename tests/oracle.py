@@ -516,7 +516,7 @@ class S6(Rule):
 
     name = "S6"
 
-    OURS = {"Deployment", "Service", "ControllerRevision"}
+    OURS = {"Deployment", "Service", "ControllerRevision", "Job"}
 
     def look(self, before, after, event):
         if event.change == "DELETED" or event.kind in {"Operator", "Event", "TradingRelease", "ReleaseCommand"}:

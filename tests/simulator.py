@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tradingrelease.cluster.probe import Verdict, _changed, counted
-from tradingrelease.policy import acts, model, names, probes
+from tradingrelease.policy import acts, hooks, model, names, probes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.freezes import Freeze
@@ -100,6 +100,15 @@ class Plain:
     settled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How the Job of a hook does, and what a webhook answers: told by the name of the hook."""
+
+    takes: float = 5.0
+    """Seconds; 0: it never ends by itself."""
+    fails: bool = False
+
+
 @dataclass(slots=True)
 class Notebook:
     """What the process notices and loses at a restart (cluster/notebook.py)."""
@@ -132,6 +141,15 @@ class Simulator:
         self.status: Json = {}
         self.notebook = Notebook()
         self.streaks: dict[tuple[str, str], Streak] = {}
+        self.author = model.Author("anna")
+        self.jobs: dict[str, model.Job] = {}
+        self.tasks: dict[str, Task] = {}
+        self.ran: list[str] = []
+        """Jobs that were ever started, and ids of webhooks that were ever answered."""
+        self.ends: dict[str, datetime] = {}
+        """When each started Job, or webhook that is called, ends."""
+        self.calls: dict[str, model.Call] = {}
+        self.called: dict[str, model.Called] = {}
         self.asks: dict[Target, datetime] = {}
         """When each target is asked next."""
         self.look_at: datetime | None = None
@@ -162,11 +180,13 @@ class Simulator:
         self.spec = spec
         return spec
 
-    def order(self, action: Action, revision: str = "", reason: str = "") -> Order:
+    def order(self, action: Action, revision: str = "", reason: str = "", **fields: Any) -> Order:
         """Give an order."""
         number = len(self.orders) + 1
         name = f"{action.lower()}-{number}"
-        given = Order(name, f"order-{number}", action, revision, False, reason, self.now, "", None)
+        given = Order(
+            name, f"order-{number}", action, revision, fields.pop("force", False), reason, self.now, "", None, **fields
+        )
         self.orders[given.uid] = given
         self.tell("person", f"orders {action} of {revision or 'the release'} ({name})")
         return given
@@ -234,6 +254,7 @@ class Simulator:
         self.spec = Rejected("Deleted", "the release is deleted")
         self.stored.clear()
         self.orders.clear()
+        self.jobs.clear()
         self.services = {n: s for n, s in self.services.items() if not s.preview_of}
         self.deployments = {n: d for n, d in self.deployments.items() if not d.owner_uids}
         self.tell("author", "deletes the release")
@@ -251,6 +272,7 @@ class Simulator:
     def restart(self) -> None:
         """Kill the operator and start it anew: its notebook and its streaks are lost."""
         self.notebook, self.streaks, self.asks, self.seen = Notebook(), {}, {}, None
+        self.calls, self.called = {}, {}
         self.down = False
         self.tell("operator", "starts anew")
 
@@ -290,6 +312,7 @@ class Simulator:
 
     def _move_to(self, at: datetime) -> None:
         points = [p for life in self.lives.values() for p in self._turning_points(life)]
+        points += self.ends.values()
         self.touched = any(self.now < point <= at for point in points)
         self.now = at
         self._turn()
@@ -314,6 +337,7 @@ class Simulator:
     def _next(self) -> datetime | None:
         moments = [at for life in self.lives.values() for at in self._turning_points(life)]
         moments += list(self.asks.values()) if not self.down else []
+        moments += self.ends.values()
         moments += [self.look_at] if self.look_at and not self.down else []
         return min((at for at in moments if at > self.now), default=None)
 
@@ -355,10 +379,64 @@ class Simulator:
             every = timedelta(seconds=self.behaviour(life).crashes_every)
             if every and self.now >= life.started + every:
                 self.lives[uid] = replace(life, restarts=life.restarts + 1, died_at=self.now, started=self.now)
+        self._end_tasks()
         uids = {d.uid for d in self.deployments.values()}
         self.lives = {uid: life for uid, life in self.lives.items() if life.deployment in uids}
         for deployment in sorted(self.deployments.values(), key=lambda d: d.name):
             self._roll_out(deployment)
+
+    def _end_tasks(self) -> None:
+        """Let the Job controller and the receivers of webhooks tell what has ended by now."""
+        for name, at in list(self.ends.items()):
+            if at > self.now or (self.down and name in self.calls):
+                continue
+            del self.ends[name]
+            if job := self.jobs.get(name):
+                late = job.ends_at is not None and self.now >= job.ends_at
+                task = self.tasks.get(job.hook, Task())
+                reason = "DeadlineExceeded" if late else "BackoffLimitExceeded" if task.fails else ""
+                self.jobs[name] = replace(
+                    job, version=self.next_version(), ended=True, failed=bool(reason), reason=reason,
+                    message="Job has reached the specified backoff limit" if task.fails else "",
+                )  # fmt: skip
+            elif name in self.calls:
+                fails = self.tasks.get(name.rsplit("/", 1)[-1], Task()).fails
+                self.called[name] = model.Called(not fails, "HTTP 500" if fails else "HTTP 200")
+                self.ran.append(name)
+                self.woken = True
+
+    def _begin_calls(self, wanted: frozenset[model.Call]) -> None:
+        self.calls = {call.id: call for call in wanted}
+        self.called = {name: said for name, said in self.called.items() if name in self.calls}
+        for name in sorted(self.calls):
+            if name not in self.called and name not in self.ends:
+                task = self.tasks.get(name.rsplit("/", 1)[-1], Task())
+                if task.takes:
+                    self.ends[name] = self.now + timedelta(seconds=task.takes)
+
+    def _create_job(self, step: model.CreateJob) -> float | None:
+        if step.name in self.jobs:
+            return SOON
+        metadata, version = step.body["metadata"], self.next_version()
+        self.jobs[step.name] = model.Job(
+            name=step.name, uid=f"job-{version}", version=version, hook=metadata["labels"][names.HOOK],
+            revision=metadata["labels"][names.REVISION], attempt=metadata["annotations"][names.ATTEMPT],
+            release_uid=metadata["annotations"][names.RELEASE_UID], suspended=step.body["spec"]["suspend"],
+            ends_at=None, ended=False, failed=False, reason="", message="",
+        )  # fmt: skip
+        return None
+
+    def _start_job(self, step: model.StartJob) -> None:
+        job = self.jobs.get(step.name)
+        if job is None or (job.uid, job.version) != (step.uid, step.version):
+            raise Conflict(f"Job {step.name} is not what was read")
+        spec = self.stored[job.revision]
+        takes = self.tasks.get(job.hook, Task()).takes
+        ends = self.now + spec.hook(job.hook).timeout
+        self.jobs[step.name] = replace(job, suspended=False, version=self.next_version(), ends_at=ends)
+        self.ends[step.name] = min(self.now + timedelta(seconds=takes), ends) if takes else ends
+        self.watchdog.starts(self, step.name)
+        self.ran.append(step.name)
 
     def _roll_out(self, deployment: Deployment) -> None:
         mine = self.pods_of(deployment.name)
@@ -422,6 +500,10 @@ class Simulator:
             since={},
             confirmed_dead={},
             freezes=tuple(self.freezes.values()),
+            jobs=dict(self.jobs),
+            webhook_hosts=frozenset({"hooks.example.com"}),
+            author=self.author,
+            trusted_accounts=frozenset({"ci"}),
         )
 
     def world(self) -> World:
@@ -431,6 +513,7 @@ class Simulator:
             streaks=dict(self.streaks),
             asked=dict(self.notebook.asked),
             dry_runs=dict(self.notebook.dry_runs),
+            called=dict(self.called),
         )
         book, true_now = self.notebook, signals(world)
         book.since = {signal: book.since.get(signal, self.now) for signal in sorted(true_now)}
@@ -556,6 +639,7 @@ class Simulator:
         after = replace(world, memory=memory)
         self.notes += decision.notes
         wanted = probes.wanted(after) if self.uid else frozenset()
+        self._begin_calls(hooks.calls(world) if self.uid else frozenset())
         self.asks = {t: self.asks.get(t, self.now) for t in sorted(wanted, key=lambda t: (t.scope, t.pod_name))}
         places = {(t.scope, t.pod_uid) for t in wanted}
         self.streaks = {place: streak for place, streak in self.streaks.items() if place in places}
@@ -635,6 +719,14 @@ class Simulator:
                 self.stored = {r: s for r, s in self.stored.items() if names.stored_spec_name(KEY.name, r) != step.name}
             case model.ForgetOrder():
                 self.orders.pop(step.uid, None)
+            case model.CreateJob():
+                return self._create_job(step)
+            case model.StartJob():
+                self._start_job(step)
+            case model.DeleteJob():
+                if (job := self.jobs.get(step.name)) and job.uid == step.uid:
+                    del self.jobs[step.name]
+                    self.ends.pop(step.name, None)
             case model.DryRun():
                 self.notebook.dry_runs[step.component_revision] = self.refusals.get(step.component_revision)
             case model.Ask():
@@ -816,6 +908,12 @@ class Watchdog:
                 self._must(sim, gates, "S1: a Service that selects a revision is gated")
             case _:
                 pass
+
+    def starts(self, sim: Simulator, job: str) -> None:
+        """Judge the start of a Job: never twice, and never one whose uid is not remembered."""
+        known = [r for s in hooks.series(sim.memory) for r in s.runs if r.job_uid == sim.jobs[job].uid]
+        self._must(sim, bool(known), f"Job {job} is started, and nothing remembers it")
+        self._must(sim, job not in sim.ran, f"Job {job} is started twice")
 
     def after(self, sim: Simulator) -> None:
         """Judge a state in which the operator rests."""

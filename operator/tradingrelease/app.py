@@ -26,6 +26,7 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
+from tradingrelease.cluster.webhook import Allowed, Caller
 from tradingrelease.config import Config
 from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
 from tradingrelease.policy.model import Key
@@ -60,6 +61,7 @@ class App:
         self.queue = WorkQueue()
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
+        self.caller = Caller(self.queue.add, self.clock.now, Allowed(config.webhook_hosts, config.webhook_key_file))
         self.synced = asyncio.Event()
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
@@ -71,9 +73,11 @@ class App:
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
             api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
-            observer = Observer(api, self.cache, self.prober, self.notebooks, self.calendars)
+            trusted = self.config.trusted_accounts
+            observer = Observer(api, self.cache, self.prober, self.caller, self.notebooks, self.calendars, trusted)
             actor = Actor(api, self.cache, self.prober)
-            reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
+            reporter = Reporter(api, self.cache)
+            reconciler = Reconciler(observer, actor, reporter, self.prober, self.caller, self.clock, self.notebooks)
             self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
@@ -92,6 +96,7 @@ class App:
                 # kopf takes seconds to end and has nothing to end: it writes nothing.
                 await asyncio.wait([*tasks, stopping], timeout=1)
                 await self.prober.close()
+                await self.caller.close()
                 for task in done - {stopping}:
                     if not task.cancelled() and (error := task.exception()):
                         raise error
@@ -185,6 +190,7 @@ class App:
         self.notebooks.clear()
         self.failures.clear()
         await self.prober.close()
+        await self.caller.close()
 
     # --- the workers -------------------------------------------------------------------------------------------
 

@@ -29,6 +29,12 @@ class Config:
     """A look that does not end, or an event loop that does not turn, for so long is a hang."""
     silent: float = 150.0
     """A watch that says nothing for so long is dead: the API server sends a bookmark every minute."""
+    webhook_hosts: frozenset[str] = frozenset()
+    """Hosts (host or host:port) that webhooks of hooks may call; none: no webhook is accepted."""
+    trusted_accounts: frozenset[str] = frozenset()
+    """Accounts, of CI, that act for others: what they apply or order must say on whose behalf."""
+    webhook_key_file: str = ""
+    """File, mounted from a Secret, with the key that webhooks are signed with; "": they are not signed."""
     log_level: str = "INFO"
 
     @classmethod
@@ -41,6 +47,9 @@ class Config:
                 return float(text) if text else default
             except ValueError:
                 raise ValueError(f"{name}={text!r}: write a number") from None
+
+        def words(name: str) -> frozenset[str]:
+            return frozenset(word.strip() for word in env.get(name, "").split(",") if word.strip())
 
         names = env.get("TRADINGRELEASE_NAMESPACES", "")
         lease = env.get("TRADINGRELEASE_LEASE", "")
@@ -58,5 +67,8 @@ class Config:
             identity=env.get("TRADINGRELEASE_IDENTITY", "") or socket.gethostname(),
             stuck=number("TRADINGRELEASE_STUCK_SECONDS", cls.stuck),
             silent=number("TRADINGRELEASE_SILENT_SECONDS", cls.silent),
+            webhook_hosts=frozenset(host.lower() for host in words("TRADINGRELEASE_WEBHOOK_HOSTS")),
+            trusted_accounts=words("TRADINGRELEASE_TRUSTED_ACCOUNTS"),
+            webhook_key_file=env.get("TRADINGRELEASE_WEBHOOK_KEY_FILE", ""),
             log_level=env.get("TRADINGRELEASE_LOG_LEVEL", cls.log_level),
         )

@@ -12,8 +12,9 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
+from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import Conflict
-from tradingrelease.policy import probes
+from tradingrelease.policy import hooks, probes
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
@@ -28,12 +29,13 @@ SOON: Final = 0.1
 class Reconciler:
     """Brings releases to what their authors asked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one of everything
         self,
         observer: Observer,
         actor: Actor,
         reporter: Reporter,
         prober: Prober,
+        caller: Caller,
         clock: ServerClock,
         notebooks: dict[Key, Notebook],
     ) -> None:
@@ -41,6 +43,7 @@ class Reconciler:
         self._actor = actor
         self._reporter = reporter
         self._prober = prober
+        self._caller = caller
         self._clock = clock
         self._notebooks = notebooks
 
@@ -70,6 +73,9 @@ class Reconciler:
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
         self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
+        self._caller.aim(
+            world.key, hooks.calls(world) if world.uid else frozenset()
+        )  # what is stored, not what is to be
         if not world.uid or world.deleting:
             await self._reporter.refuse_orders(world, now)
             self._notebooks.pop(world.key, None)

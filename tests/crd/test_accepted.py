@@ -17,6 +17,7 @@ DEFAULTS_OF_A_RELEASE = {
     "keepFailedFor": "15m",
     "onDelete": "Keep",
 }
+POD = {"spec": {"containers": [{"name": "main", "image": "migrate:1"}]}}
 DEFAULTS_OF_A_COMPONENT = {"minReadySeconds": 5, "progressDeadline": "10m"}
 DEFAULTS_OF_HEALTH = {"interval": "5s", "timeout": "2s", "successThreshold": 3, "failureThreshold": 3}
 
@@ -118,6 +119,26 @@ def test_health_has_defaults_but_is_not_one(server, release, changed):
     assert "health" not in server.accepted(release)["spec"]["components"][0]
 
 
+def test_a_hook_has_defaults_and_its_job_is_kept_as_written(server, release, changed):
+    written = {
+        "name": "migrate",
+        "at": "BeforeGreen",
+        "job": {"template": AWKWARD_TEMPLATE, "unknown": {"deep": [None]}},
+    }
+    (hook,) = server.accepted(changed(release, {"spec/hooks": [written]}))["spec"]["hooks"]
+
+    defaults = {"timeout": "10m", "onFailure": "Fail", "irreversible": False}
+    assert canonical(hook) == canonical(written | defaults)
+
+
+def test_an_approval_has_defaults(server, release, changed):
+    asked = {"spec/approvals": [{"at": "BeforeGreen"}, {"at": "BeforeSwitch", "required": 10, "timeout": "720h"}]}
+    first, second = server.accepted(changed(release, asked))["spec"]["approvals"]
+
+    assert first == {"at": "BeforeGreen", "required": 1, "notByAuthor": True, "timeout": "24h", "onTimeout": "Abort"}
+    assert (second["required"], second["timeout"]) == (10, "720h")
+
+
 def test_replicas_have_no_default(server, release):
     assert "replicas" not in server.accepted(release)["spec"]["components"][0]
 
@@ -128,6 +149,8 @@ def test_an_example_is_accepted_and_loses_nothing(server, name):
     stored = server.read("create", "--dry-run=server", "--validate=strict", "-f", "-", manifest=_anywhere(example))
 
     assert _within(example["spec"], stored["spec"])
+    for hook, written in zip(stored["spec"].get("hooks", ()), example["spec"].get("hooks", ()), strict=True):
+        assert canonical(hook.get("job")) == canonical(written.get("job"))
     for component, written in zip(stored["spec"]["components"], example["spec"]["components"], strict=True):
         assert canonical(component["template"]) == canonical(written["template"])
 
@@ -167,6 +190,11 @@ def test_the_full_example_shows_every_field():
         ("spec/components/0/template/metadata/annotations", {"tradingplatform.io": "not in the domain"}),
         ("spec/components/0/services", ["a" * 55]),
         ("metadata/name", "a" * 40),
+        (
+            "spec/hooks",
+            [{"name": "h" * 50, "at": "AfterRollback", "webhook": {"url": "https://h:8443/a?b=c"}, "timeout": "24h"}],
+        ),
+        ("spec/hooks", [{"name": "migrate", "at": "BeforeGreen", "irreversible": True, "job": {"template": POD}}]),
     ],
     ids=str,
 )
@@ -237,9 +265,10 @@ def test_a_status_that_the_author_writes_is_dropped(server, release, changed):
     assert "status" not in server.accepted(changed(release, {"status": {"phase": "Live"}}))
 
 
-@pytest.mark.parametrize("action", ["Rollback", "Abort", "Retry", "Pause", "Resume"])
+@pytest.mark.parametrize("action", ["Approve", "Rollback", "Abort", "Retry", "Pause", "Resume"])
 def test_every_action_can_be_ordered(server, order, changed, action):
-    changes = {"spec/action": action} | ({"spec/revision": ...} if action in {"Pause", "Resume"} else {})
+    changes = {"spec/action": action} | ({"spec/attempt": 1} if action == "Approve" else {})
+    changes |= {"spec/revision": ...} if action in {"Pause", "Resume"} else {}
 
     assert server.accepted(changed(order, changes))["spec"]["force"] is False
 

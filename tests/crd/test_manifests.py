@@ -23,6 +23,7 @@ GRANTED = {
     "deployments.apps": [*READ, "create", "patch", "delete"],
     "controllerrevisions.apps": [*READ, "create", "patch", "delete"],
     "replicasets.apps": READ,
+    "jobs.batch": [*READ, "create", "patch", "delete"],
     "services": [*READ, "create", "patch", "delete"],
     "pods": READ,
     "endpointslices.discovery.k8s.io": READ,

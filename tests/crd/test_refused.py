@@ -10,6 +10,8 @@ LABELS = f"{COMPONENT}/template/metadata/labels"
 CONTAINERS = f"{COMPONENT}/template/spec/containers"
 ANOTHER = {"services": ["frontend"], "template": {"spec": {"containers": [{"name": "main"}]}}}
 
+HOOK = {"name": "migrate", "at": "BeforeGreen", "job": {"template": {"spec": {"containers": [{"name": "main"}]}}}}
+
 
 def asking(path="/healthz", port="http", **more):
     return {HEALTH: {"httpGet": {"path": path, "port": port}, **more}}
@@ -205,6 +207,42 @@ REFUSED_RELEASES = [
         "remove the annotations in the domain tradingplatform.io/",
     ),
     ({f"{LABELS}/replicas": 3}, "labels.replicas in body must be of type string"),
+    # hooks
+    *[
+        ({"spec/hooks": [{key: value for key, value in (HOOK | hook).items() if value is not None}]}, advice)
+        for hook, advice in [
+            ({"at": None}, "at: Required value"),
+            ({"at": "BeforeBlue"}, 'supported values: "BeforeGreen", "BeforeSwitch", "AfterSwitch", "AfterRollback"'),
+            ({"name": "Migrate"}, COMPONENT_NAME),
+            ({"name": "m" * 51}, "name: Too long: may not be more than 50"),
+            ({"job": None}, "write either job or webhook: a hook does one thing"),
+            ({"webhook": {"url": "https://a"}}, "write either job or webhook: a hook does one thing"),
+            ({"job": {}}, "template: Required value"),
+            ({"job": {"template": {"spec": {"containers": []}}}}, "containers in body should have at least 1 items"),
+            ({"onFailure": "Ignore"}, 'supported values: "Fail", "Continue"'),
+            ({"timeout": "25h"}, "write a duration from 1s to 24h, such as 10m"),
+            ({"at": "AfterRollback", "irreversible": True}, "remove irreversible: it says what a rollback cannot undo"),
+            *[
+                ({"job": None, "webhook": {"url": url}}, "write a URL with http or https and a host")
+                for url in ["hooks.example.com", "ftp://a/", "/a", "https://", "file:///etc/passwd"]
+            ],
+            ({"job": None, "webhook": {}}, "url: Required value"),
+        ]
+    ],
+    ({"spec/hooks": [HOOK, HOOK]}, 'hooks[1]: Duplicate value: {"name":"migrate"}'),
+    ({"spec/hooks": [HOOK | {"name": f"h{n}"} for n in range(17)]}, "must have at most 16 items"),
+    # approvals
+    *[
+        ({"spec/approvals": [{"at": "BeforeSwitch"} | asked]}, advice)
+        for asked, advice in [
+            ({"at": "AfterSwitch"}, 'supported values: "BeforeGreen", "BeforeSwitch"'),
+            ({"required": 0}, "required in body should be greater than or equal to 1"),
+            ({"required": 11}, "required in body should be less than or equal to 10"),
+            ({"timeout": "31d"}, "write a duration from 1s to 720h (30 days), such as 24h"),
+            ({"onTimeout": "Approve"}, 'supported values: "Abort", "Continue"'),
+        ]
+    ],
+    ({"spec/approvals": [{"at": "BeforeSwitch"}] * 2}, 'approvals[1]: Duplicate value: {"at":"BeforeSwitch"}'),
     # words
     ({"spec/onDelete": "Delete"}, 'supported values: "Keep", "Remove"'),
     # misspelt, and what there is not
@@ -221,7 +259,10 @@ REFUSED_ORDERS = [
     ({"spec": ...}, "spec: Required value"),
     ({"spec/release": ...}, "spec.release: Required value"),
     ({"spec/action": ...}, "spec.action: Required value"),
-    ({"spec/action": "Promote"}, 'supported values: "Rollback", "Abort", "Retry", "Pause", "Resume", "Override"'),
+    (
+        {"spec/action": "Promote"},
+        'supported values: "Approve", "Rollback", "Abort", "Retry", "Pause", "Resume", "Override"',
+    ),
     (
         {"spec/release": "production/trading-platform"},
         "write the name of a TradingRelease of this namespace, such as trading-platform",
@@ -230,6 +271,9 @@ REFUSED_ORDERS = [
     ({"spec/revision": ...}, "name the revision that the order is for"),
     ({"spec/revision": ..., "spec/action": "Abort"}, "name the revision that the order is for"),
     ({"spec/revision": ..., "spec/action": "Retry"}, "name the revision that the order is for"),
+    ({"spec/action": "Approve", "spec/revision": ..., "spec/attempt": 1}, "name the revision that the order is for"),
+    ({"spec/action": "Approve"}, "name the attempt that you approve"),
+    ({"spec/action": "Approve", "spec/attempt": -1}, "attempt in body should be greater than or equal to 0"),
     ({"spec/revision": "2.4.0"}, "copy the revision from the status of the TradingRelease"),
     ({"spec/revision": ""}, "copy the revision from the status of the TradingRelease"),
     ({"spec/revision": "a" * 64}, "revision: Too long: may not be more than 63"),

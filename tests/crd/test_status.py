@@ -6,6 +6,17 @@ pytestmark = pytest.mark.apiserver
 
 COMPONENTS = [{"name": "backend", "revision": "b3v9d0q1zm", "services": ["backend"]}]
 NOON = "2030-01-01T12:00:00Z"
+GIVEN = [
+    {"at": "BeforeSwitch", "by": "anna", "account": "ci", "time": NOON, "reason": "I looked", "order": "approve-1"}
+]
+GATES = [{"at": "BeforeSwitch", "required": 2, "phase": "Waiting", "since": NOON, "given": GIVEN}]
+WHO = {"appliedBy": "system:serviceaccount:ci:deployer", "onBehalfOf": "bob"}
+HOOKS = [
+    {
+        "name": "migrate", "at": "BeforeGreen", "phase": "Succeeded", "message": "m", "startedAt": NOON, "finishedAt": NOON,
+        "job": "trading-platform-migrate-k3v9d0q1zm-1", "jobUid": "1b4e28ba", "bluePassedAt": NOON,
+    },
+]  # fmt: skip
 STATUS = {
     "observedGeneration": 3,
     "phase": "Verifying",
@@ -15,16 +26,19 @@ STATUS = {
     ],
     "live": {
         "revision": "k3v9d0q1zm", "version": "2.3.9", "since": NOON, "watchSince": NOON, "provenAt": NOON, "act": 1 << 40, "components": COMPONENTS,
+        "attempt": 2, "hooks": HOOKS, **WHO, "unsafe": "hook migrate cannot be undone",
+        "rolledBackFrom": {"revision": "h1t7b8n9xk", "version": "2.3.7", "attempt": 1},
     },
     "candidate": {
-        "revision": "m4w0e1r2an", "version": "2.4.0", "attempt": 2, "startedAt": NOON, "failedAt": NOON, "components": COMPONENTS,
+        "revision": "m4w0e1r2an", "version": "2.4.0", "attempt": 2, "startedAt": NOON, "failedAt": NOON, "components": COMPONENTS, "hooks": HOOKS,
+        "approvals": GATES, **WHO,
     },
-    "retained": [{"revision": "j2u8c9p0yl", "version": "2.3.8", "until": "2030-01-02T12:00:00Z", "components": COMPONENTS}],
-    "latched": [{"revision": "h1t7b8n9xk", "reason": "HealthFailed", "message": "503", "at": NOON}],
+    "retained": [{"revision": "j2u8c9p0yl", "version": "2.3.8", "until": "2030-01-02T12:00:00Z", "components": COMPONENTS, "unsafe": "x"}],
+    "latched": [{"revision": "h1t7b8n9xk", "reason": "HealthFailed", "message": "503", "at": NOON, **WHO}],
     "history": [
         {
             "revision": "k3v9d0q1zm", "version": "2.3.9", "outcome": "Live", "started": NOON, "switched": NOON, "finished": NOON,
-            "reason": "Proven", "by": "operator",
+            "reason": "Proven", "by": "operator", "attempt": 3, "approvals": GIVEN,
         },
     ] * 10,
     "paused": {"at": NOON, "reason": "exchange maintenance", "order": "pause-1"},

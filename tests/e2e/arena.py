@@ -90,6 +90,18 @@ class Arena:
         self._hear([self.api.create(builders.order(action, name, **named, **spec))])
         return name
 
+    def apply_as(self, who: str, *bodies: Json) -> list[Json]:
+        """Let somebody apply objects."""
+        stored = [self.api.as_user(who).apply(body) for body in bodies]
+        self._hear(stored)
+        return stored
+
+    def order_as(self, who: str, action: str, revision: str, **spec: Any) -> str:
+        """Let somebody order something; the name of the ReleaseCommand."""
+        name = f"{action.lower()}-{next(self._numbers)}"
+        self._hear([self.api.as_user(who).create(builders.order(action, name, revision=revision, **spec))])
+        return name
+
     def expect_violation(self, rule: str, text: str = "") -> None:
         """Allow violations of one invariant (whose text contains `text`), since the test is the one who breaks it.
 
@@ -239,6 +251,10 @@ class Arena:
             if not any(v.rule == rule and text in v.text for v in found)
         ]
         return open_ + missed
+
+    def log(self, pod: Json) -> str:
+        """Return what a pod has written to its log."""
+        return self.api.text(self.api.path("Pod", pod["metadata"]["name"]) + "/log")
 
     # --- traffic -------------------------------------------------------------------------------------------------
 

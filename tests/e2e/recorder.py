@@ -11,6 +11,7 @@ from tests.oracle import Recorded, State, ordered, states
 
 KINDS = (
     "TradingRelease", "ReleaseCommand", "Service", "Deployment", "Pod", "EndpointSlice", "ControllerRevision", "Event",
+    "Job",
 )  # fmt: skip
 WATCH_FOR = 60
 """Seconds after which a watch begins anew where it ended."""

@@ -6,8 +6,8 @@ import pytest
 from tradingrelease.policy import names
 from tradingrelease.policy.reasons import Action
 
-from tests.builders import a_component, a_health, a_spec, a_template
-from tests.simulator import Behaviour, Simulator
+from tests.builders import a_component, a_health, a_hook, a_spec, a_template
+from tests.simulator import Behaviour, Simulator, Task
 
 ALL_WEEK = {
     "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
@@ -323,7 +323,135 @@ def release_deleted_and_made_anew():
     return sim.run(minutes=1)
 
 
+MIGRATION = a_hook("migrate", irreversible=True)
+FLUSH = a_hook("flush-cache", "AfterSwitch")
+
+
+def hooked(*hooks, **tasks):
+    """Let version 2.0.0 with hooks be asked for beside a proven 1.0.0."""
+    sim = released("1.0.0")
+    sim.tasks = {name.replace("_", "-"): task for name, task in tasks.items()}
+    sim.apply(a_spec("2.0.0", hooks=list(hooks)))
+    return sim
+
+
+def every_hook_of_a_release():
+    webhook = {"url": "https://hooks.example.com/smoke"}
+    return hooked(a_hook(), a_hook("smoke", "BeforeSwitch", webhook=webhook), FLUSH).run(minutes=20)
+
+
+def hook_before_green_fails():
+    return hooked(a_hook(), migrate=Task(fails=True)).run(minutes=1)
+
+
+def hook_that_hangs_is_ended_by_the_cluster():
+    return hooked(a_hook(timeout="2m"), migrate=Task(takes=0)).run(minutes=3)
+
+
+def hook_goes_on_across_a_restart():
+    sim = hooked(a_hook(), migrate=Task(takes=30))
+    sim.dies_when = lambda s: bool(s.ran)
+    sim.run(seconds=10)
+    sim.restart()
+    return sim.run(minutes=20)
+
+
+def hook_that_runs_is_not_superseded():
+    sim = hooked(a_hook(), migrate=Task(takes=30))
+    sim.run(seconds=5)
+    sim.apply(a_spec("3.0.0"))
+    return sim.run(minutes=20)
+
+
+def hook_after_the_switch_fails_and_rolls_back():
+    warm = a_hook("warm-cache", "AfterRollback")
+    return hooked(FLUSH, a_hook("tell", "AfterSwitch"), warm, flush_cache=Task(fails=True)).run(minutes=1)
+
+
+def blue_is_unwell_after_a_hook():
+    sim = hooked(a_hook(), migrate=Task(takes=10))
+    sim.run(seconds=5)
+    sim.behaviours["backend:1.0.0"] = Behaviour(healthy=False)
+    return sim.run(minutes=1)
+
+
+def nobody_goes_back_across_an_irreversible_hook():
+    sim = hooked(MIGRATION)
+    sim.run(minutes=2)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.run(minutes=1)
+    sim.apply(a_spec("1.0.0"))
+    sim.run(minutes=1)
+    revision = sim.memory.live.stack.revision
+    sim.order(Action.ROLLBACK, revision, "the dashboard is red")
+    sim.run(seconds=10)
+    sim.order(Action.ROLLBACK, revision, "it reads the new table, I looked", force=True)
+    return sim.run(minutes=1)
+
+
+def aborted_while_its_hook_runs():
+    sim = hooked(a_hook(), migrate=Task(takes=0))
+    sim.run(seconds=5)
+    sim.order(Action.ABORT, sim.memory.candidate.stack.revision, "wrong table")
+    return sim.run(minutes=1)
+
+
+def wanting(**asked):
+    """Let version 2.0.0, applied by anna, wait for approval beside a proven 1.0.0."""
+    sim = released("1.0.0")
+    sim.apply(a_spec("2.0.0", approvals=[{"at": "BeforeSwitch", **asked}]))
+    return sim.run(minutes=1)
+
+
+def approved_by_a_second_person():
+    sim = wanting()
+    revision = sim.memory.candidate.stack.revision
+    sim.order(Action.APPROVE, revision, "I wrote it", attempt=1, issued_by="anna")
+    sim.run(seconds=10)
+    sim.order(Action.APPROVE, revision, "smoke tests looked at", attempt=1, issued_by="bob")
+    return sim.run(minutes=20)
+
+
+def approval_for_another_revision_or_attempt():
+    sim = wanting()
+    older = sim.memory.candidate.stack.revision
+    sim.apply(a_spec("3.0.0", approvals=[{"at": "BeforeSwitch"}]))
+    sim.run(minutes=1)
+    sim.order(Action.APPROVE, older, attempt=1, issued_by="bob")
+    sim.run(seconds=1)
+    sim.order(Action.APPROVE, sim.memory.candidate.stack.revision, attempt=2, issued_by="bob")
+    return sim.run(minutes=1)
+
+
+def nobody_approves_in_time():
+    return wanting(timeout="1h").run(hours=2)
+
+
+def approved_before_anything_is_done():
+    sim = released("1.0.0")
+    sim.apply(a_spec("2.0.0", hooks=[a_hook()], approvals=[{"at": "BeforeGreen", "required": 2}]))
+    sim.run(hours=1)
+    revision = sim.memory.candidate.stack.revision
+    for who in ("bob", "bob", "carol"):
+        sim.order(Action.APPROVE, revision, attempt=1, issued_by=who)
+        sim.run(seconds=1)
+    return sim.run(minutes=20)
+
+
 STORIES = [
+    approved_by_a_second_person,
+    approval_for_another_revision_or_attempt,
+    nobody_approves_in_time,
+    approved_before_anything_is_done,
+    every_hook_of_a_release,
+    hook_before_green_fails,
+    hook_that_hangs_is_ended_by_the_cluster,
+    hook_goes_on_across_a_restart,
+    hook_that_runs_is_not_superseded,
+    hook_after_the_switch_fails_and_rolls_back,
+    blue_is_unwell_after_a_hook,
+    nobody_goes_back_across_an_irreversible_hook,
+    aborted_while_its_hook_runs,
     first_release,
     upgrade_of_three_components,
     upgrade_of_one_component_of_three,

@@ -31,6 +31,10 @@ rules:
   - apiGroups: [apps]
     resources: [replicasets]
     verbs: [get, list, watch]
+  # Jobs of hooks: made suspended, started by a patch once that is remembered, deleted when nothing refers to them
+  - apiGroups: [batch]
+    resources: [jobs]
+    verbs: [get, list, watch, create, patch, delete]
   # Services: patch is the switch; create and delete are for the previews
   - apiGroups: [""]
     resources: [services]

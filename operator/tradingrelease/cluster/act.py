@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
+from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, JOBS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
 from tradingrelease.cluster.cache import Cache, merged
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
@@ -33,7 +33,9 @@ from tradingrelease.policy.writes import (
 
 Json = Mapping[str, Any]
 
-_KINDS: Final[Mapping[Resource, Kind]] = {Resource(k.plural): k for k in (SERVICES, DEPLOYMENTS, STORED, COMMANDS)}
+_KINDS: Final[Mapping[Resource, Kind]] = {
+    Resource(k.plural): k for k in (SERVICES, DEPLOYMENTS, STORED, COMMANDS, JOBS)
+}
 _NONE: Final = "the write found the world changed"
 
 
@@ -172,7 +174,7 @@ class Actor:
             raw = await self._api.get(kind, key.namespace, body["metadata"]["name"])
             if (raw["metadata"].get("labels") or {}).get(names.RELEASE) != key.name:
                 name = raw["metadata"]["name"]
-                return Outcome(10.0, f"{kind.plural} {name} exists and is not ours: rename it, or the component")
+                return Outcome(10.0, f"{kind.plural} {name} exists and is not ours: rename it, or what it is made for")
             self._cache.store(kind, raw)
             return Outcome(SOON, "it exists already")
         return DONE
@@ -180,19 +182,23 @@ class Actor:
     # --- reads that a rule asked for ---------------------------------------------------------------------------
 
     async def _dry_run(self, key: Key, step: model.DryRun, notebook: Notebook, now: datetime) -> Outcome:
+        kind, invalid = (JOBS, "InvalidJob") if step.body["kind"] == "Job" else (DEPLOYMENTS, "InvalidTemplate")
         try:
-            await self._api.create(DEPLOYMENTS, key.namespace, step.body, dry_run=True)
+            await self._api.create(kind, key.namespace, step.body, dry_run=True)
             notebook.dry_runs[step.component_revision] = None
         except Conflict:
-            # A Deployment of that name exists. If it is ours, its template was taken before.
-            refusal = taken(key, await self._api.get(DEPLOYMENTS, key.namespace, step.body["metadata"]["name"]))
+            # One of that name exists. If it is ours, its template was taken before. A Job's is looked at later.
+            refusal = None
+            if kind is DEPLOYMENTS:
+                refusal = taken(key, await self._api.get(kind, key.namespace, step.body["metadata"]["name"]))
             notebook.dry_runs[step.component_revision] = refusal
             if refusal:
                 notebook.dry_run_at[step.component_revision] = now
         except Invalid as error:
-            notebook.dry_runs[step.component_revision] = Refusal("InvalidTemplate", str(error), terminal=True)
+            notebook.dry_runs[step.component_revision] = Refusal(invalid, str(error), terminal=True)
         except Forbidden as error:
-            notebook.dry_runs[step.component_revision] = Refusal("DeploymentForbidden", str(error), terminal=False)
+            reason = f"{step.body['kind']}Forbidden"
+            notebook.dry_runs[step.component_revision] = Refusal(reason, str(error), terminal=False)
             notebook.dry_run_at[step.component_revision] = now
         return DONE
 

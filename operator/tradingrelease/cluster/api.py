@@ -63,11 +63,12 @@ REPLICASETS: Final = Kind("apps", "v1", "replicasets", names.RELEASE)
 PODS: Final = Kind("", "v1", "pods", names.RELEASE)
 SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", names.RELEASE)
 STORED: Final = Kind("apps", "v1", "controllerrevisions", names.RELEASE)
+JOBS: Final = Kind("batch", "v1", "jobs", names.RELEASE)
 CALENDARS: Final = Kind("", "v1", "configmaps")
 """Read one by one, by the names that freezes give: never listed, never watched."""
 EVENTS: Final = Kind("", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
-WATCHED: Final = (RELEASES, COMMANDS, FREEZES, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED)
+WATCHED: Final = (RELEASES, COMMANDS, FREEZES, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED, JOBS)
 
 
 def _keepalive_socket(address: Any) -> socket.socket:  # noqa: ANN401 - aiohttp's AddrInfo

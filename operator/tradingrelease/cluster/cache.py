@@ -15,6 +15,7 @@ from tradingrelease.cluster.api import (
     COMMANDS,
     DEPLOYMENTS,
     FREEZES,
+    JOBS,
     PODS,
     RELEASES,
     REPLICASETS,
@@ -26,7 +27,7 @@ from tradingrelease.cluster.api import (
 from tradingrelease.policy import names
 from tradingrelease.policy.freezes import Freeze, unreadable_all
 from tradingrelease.policy.memory import from_status
-from tradingrelease.policy.model import Deployment, Endpoints, Key, Order, Override, Pod, Service
+from tradingrelease.policy.model import Deployment, Endpoints, Job, Key, Order, Override, Pod, Service
 from tradingrelease.policy.spec import Spec
 
 Json = Mapping[str, Any]
@@ -40,6 +41,7 @@ _READ: Final[dict[Kind, Callable[[Json], Any]]] = {
     PODS: project.pod,
     SLICES: project.endpoint_slice,
     STORED: project.stored_spec,
+    JOBS: project.job,
 }
 _GRAVES: Final = 5000
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -222,6 +224,10 @@ class Cache:
         """Return a release's orders, oldest first."""
         found = [value for _, value in self._of(COMMANDS, key)]
         return tuple(sorted(found, key=lambda order: (order.created_at, order.name)))
+
+    def jobs(self, key: Key) -> dict[str, Job]:
+        """Return the Jobs of a release's hooks by name."""
+        return dict(self._of(JOBS, key))
 
     def stored(self, key: Key) -> dict[str, Spec]:
         """Return a release's stored specs by revision."""

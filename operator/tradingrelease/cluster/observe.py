@@ -11,10 +11,11 @@ from tradingrelease.cluster.freezes import Calendars
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
+from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import NotFound
 from tradingrelease.policy import manifests, names
 from tradingrelease.policy.memory import from_status
-from tradingrelease.policy.model import Backing, Key, Memory, Service, World
+from tradingrelease.policy.model import Author, Backing, Key, Memory, Service, World
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec
 
@@ -26,14 +27,23 @@ _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 class Observer:
     """Reads the world of a release."""
 
-    def __init__(
-        self, api: Api, cache: Cache, prober: Prober, notebooks: dict[Key, Notebook], calendars: Calendars
+    def __init__(  # noqa: PLR0913, PLR0917 - one of everything
+        self,
+        api: Api,
+        cache: Cache,
+        prober: Prober,
+        caller: Caller,
+        notebooks: dict[Key, Notebook],
+        calendars: Calendars,
+        trusted_accounts: frozenset[str] = frozenset(),
     ) -> None:
         self._api = api
         self._calendars = calendars
         self._cache = cache
         self._prober = prober
+        self._caller = caller
         self._notebooks = notebooks
+        self._trusted = trusted_accounts
 
     async def observe(self, key: Key, now: datetime) -> World:
         """Return a release's world; one without uid where the release is gone."""
@@ -87,6 +97,11 @@ class Observer:
             confirmed_dead={},
             freezes=tuple(self._calendars.known(f, key.namespace) for f in self._cache.freezes(key)),
             admitted=dict(notebook.admitted),
+            jobs=self._cache.jobs(key),
+            called=self._caller.called(key),
+            webhook_hosts=self._caller.hosts,
+            author=release.author if release else Author(),
+            trusted_accounts=self._trusted,
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

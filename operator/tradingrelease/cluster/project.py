@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from tradingrelease.policy import names
@@ -11,7 +12,7 @@ from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.freezes import parse as parse_freeze
 from tradingrelease.policy.manifests import record_in
 from tradingrelease.policy.memory import moment
-from tradingrelease.policy.model import Container, Deployment, Order, Pod, Record, Service
+from tradingrelease.policy.model import Author, Container, Deployment, Job, Order, Pod, Record, Service
 from tradingrelease.policy.pods import LOST_WITH_THEIR_NODE
 from tradingrelease.policy.reasons import Action
 from tradingrelease.policy.spec import Rejected, Spec, parse
@@ -33,6 +34,7 @@ class Release:
     spec: Spec | Rejected
     status: Json
     labels: Mapping[str, str]
+    author: Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def version_of(raw: Json) -> int:
 def release(raw: Json, before: Release | None = None) -> Release:
     """Read a TradingRelease. An unchanged spec is not parsed again."""
     metadata = raw["metadata"]
+    annotations = metadata.get("annotations") or {}
     same = before is not None and (before.uid, before.generation) == (metadata["uid"], metadata.get("generation", 0))
     spec = before.spec if before is not None and same else parse(dict(raw.get("spec") or {}), metadata["name"])
     return Release(
@@ -83,6 +86,7 @@ def release(raw: Json, before: Release | None = None) -> Release:
         spec,
         raw.get("status") or {},
         metadata.get("labels") or {},
+        Author(annotations.get(names.APPLIED_BY, ""), annotations.get(names.ON_BEHALF_OF, "")),
     )
 
 
@@ -109,10 +113,11 @@ def order(raw: Json) -> Order:
         force=bool(spec.get("force")),
         reason=spec.get("reason", ""),
         created_at=moment(metadata["creationTimestamp"]),
-        phase=status.get("phase", ""),
-        freeze=spec.get("freeze", ""),
         attempt=spec.get("attempt"),
         issued_by=spec.get("issuedBy", ""),
+        on_behalf_of=spec.get("onBehalfOf", ""),
+        phase=status.get("phase", ""),
+        freeze=spec.get("freeze", ""),
         answered_at=moment(status["at"]) if status.get("at") and status.get("phase") in {"Done", "Refused"} else None,
     )
 
@@ -264,6 +269,31 @@ def endpoint_slice(raw: Json) -> Slice:
     listed = [str(p.get("name") or "") for p in ports if p.get("port") is not None] if ports else []
     service = (raw["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
     return Slice(service, {name: frozenset(ready) for name in listed}, frozenset(every))
+
+
+def job(raw: Json) -> Job:
+    """Read the Job of a hook."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+    failure = true.get("Failed") or {}
+    begun, seconds = status.get("startTime"), spec.get("activeDeadlineSeconds")
+    return Job(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=version_of(raw),
+        hook=labels.get(names.HOOK, ""),
+        revision=labels.get(names.REVISION, ""),
+        attempt=annotations.get(names.ATTEMPT, ""),
+        release_uid=annotations.get(names.RELEASE_UID, ""),
+        suspended=bool(spec.get("suspend")),
+        ends_at=moment(begun) + timedelta(seconds=int(seconds)) if begun and seconds is not None else None,
+        ended=bool(failure) or "Complete" in true,
+        failed=bool(failure),
+        reason=failure.get("reason", ""),
+        message=failure.get("message", ""),
+        deleting="deletionTimestamp" in metadata,
+    )
 
 
 def stored_spec(raw: Json) -> tuple[str, Spec] | None:

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tradingrelease.policy import acts, names
+from tradingrelease.policy import acts, approvals, hooks, names
 from tradingrelease.policy.model import (
     Answer,
     Candidate,
     Deployment,
     HistoryEntry,
     Latched,
+    Left,
     Live,
     Member,
     Memory,
@@ -50,6 +51,9 @@ def absorb(world: World, now: datetime) -> Absorbed:
     memory = _retention_follows_the_latest_switch(memory)
     if memory.candidate and memory.candidate == world.memory.candidate:
         memory = replace(memory, candidate=_idle_or_not(world, memory.candidate, now))
+    memory = approvals.absorb(world, memory)
+    memory, more = hooks.absorb(world, memory, now)
+    notes += more
     answered = {order.uid for order in world.orders if order.phase in {"Done", "Refused"}}
     gone = {a.uid for a in memory.answers} - {order.uid for order in world.orders}
     kept = tuple(a for a in memory.answers if a.uid not in answered | gone)
@@ -86,10 +90,14 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
         None,
         act.because,
         "spec",
+        candidate.attempt,
+        approvals.said(candidate),
     )
     result = replace(
         memory,
-        live=Live(candidate.stack, now, now, None, act.act),
+        live=Live(
+            candidate.stack, now, now, None, act.act, candidate.attempt, candidate.hooks, author=candidate.author
+        ),
         candidate=None,
         retained=_retain(memory, former, now, leaving_for=candidate.stack),
         history=remember(memory.history, entry),
@@ -105,13 +113,14 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
 
 def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
     """Return the memory after a retained stack got the traffic back: what was live is latched, or retained."""
-    left, target = memory.live, next((r.stack for r in memory.retained if r.stack.revision == act.to), None)
-    if left is None or target is None:
+    left, found = memory.live, next((r for r in memory.retained if r.stack.revision == act.to), None)
+    if left is None or found is None:
         return memory, ()
+    target, gone = found.stack, Left(left.stack.revision, left.stack.version, left.attempt)
     kept = tuple(r for r in memory.retained if r.stack.revision != act.to)
-    memory = replace(memory, retained=kept, live=Live(target, now, now, now, act.act))
+    memory = replace(memory, retained=kept, live=Live(target, now, now, now, act.act, left=gone, unsafe=found.unsafe))
     if act.latches:
-        latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at)
+        latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at, left.author)
         memory = replace(memory, latched=latched(memory.latched, latch))
     else:
         memory = replace(memory, retained=_retain(memory, left, now, leaving_for=target))
@@ -123,7 +132,7 @@ def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
     memory = replace(memory, history=remember(memory.history, restored))
     if memory.candidate:
         # What was verified beside the old live says nothing beside the restored one.
-        again = Candidate(memory.candidate.stack, memory.candidate.attempt + 1, now)
+        again = _again(memory.candidate, now)
         memory = replace(memory, candidate=again)
     if act.order:
         text = f"version {target.version} ({target.revision}) is live again"
@@ -142,7 +151,7 @@ def _undone(memory: Memory, act: Record, now: datetime) -> Absorbed:
     if act.latches:
         memory = latch_candidate(memory, act.reason or "Aborted", act.because, now, Outcome.ABORTED)
     else:
-        again = Candidate(candidate.stack, candidate.attempt + 1, now)
+        again = _again(candidate, now)
         memory = replace(memory, candidate=again)
     if act.order:
         text = f"the switch to version {candidate.stack.version} was undone"
@@ -160,6 +169,10 @@ def _given_up(memory: Memory, act: Record) -> Absorbed:
     return replace(memory, act=act.act), (Note("ActGivenUp", text, f"{act.act}/{act.to}", warning=True),)
 
 
+def _again(candidate: Candidate, now: datetime) -> Candidate:
+    return Candidate(candidate.stack, candidate.attempt + 1, now, author=candidate.author)
+
+
 def _by(act: Record) -> str:
     return f"ReleaseCommand {act.order}" if act.order else "operator" if act.latches else "spec"
 
@@ -170,7 +183,7 @@ def _retain(memory: Memory, former: Live | None, at: datetime, leaving_for: Stac
     if former is None or former.proven_at is None:
         return kept
     others = tuple(r for r in kept if r.stack.revision != former.stack.revision)
-    return (Retained(former.stack, at + memory.settings.retain_for), *others)
+    return (Retained(former.stack, at + memory.settings.retain_for, former.unsafe), *others)
 
 
 def _retention_follows_the_latest_switch(memory: Memory) -> Memory:
@@ -337,7 +350,7 @@ def latch_candidate(memory: Memory, reason: str, because: str, now: datetime, ou
     candidate = memory.candidate
     if candidate is None:
         return memory
-    latch = Latched(candidate.stack, reason, because, now)
+    latch = Latched(candidate.stack, reason, because, now, candidate.author)
     return replace(drop_candidate(memory, reason, because, now, outcome), latched=latched(memory.latched, latch))
 
 
@@ -347,7 +360,10 @@ def drop_candidate(memory: Memory, reason: str, because: str, now: datetime, out
     if candidate is None:
         return memory
     stack, text = candidate.stack, f"{reason}: {because}"
-    entry = HistoryEntry(stack.revision, stack.version, outcome, candidate.started_at, None, now, text, "operator")
+    entry = HistoryEntry(
+        stack.revision, stack.version, outcome, candidate.started_at, None, now, text, "operator", candidate.attempt,
+        approvals.said(candidate),
+    )  # fmt: skip
     return replace(memory, candidate=None, history=remember(memory.history, entry))
 
 

@@ -6,12 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from tradingrelease.policy import accept, acts, signals
+from tradingrelease.policy.approvals import SETTLED
 from tradingrelease.policy.memory import stamp
 from tradingrelease.policy.model import Decision, World
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Cause, Condition, Phase
 from tradingrelease.policy.rules import freezes
+from tradingrelease.policy.rules.approvals import lacking as lacking_approval
 from tradingrelease.policy.rules.candidate import not_again, pending
+from tradingrelease.policy.rules.hooks import AFTER_SWITCH, unsafe
+from tradingrelease.policy.rules.hooks import lacking as lacking_hook
 from tradingrelease.policy.rules.orders import rollback_target
 from tradingrelease.policy.spec import Rejected
 
@@ -96,7 +100,13 @@ def _candidate(world: World) -> dict[Condition, Verdict]:
     available = (
         _false(missing.reason, missing.message) if missing else _true("ReplicasReady", f"{name}: every pod is Ready")
     )
-    verified = _false(first.reason, first.message) if first else _true("Verified", f"{name}: verified on every pod")
+    verified = _true("Verified", f"{name}: verified on every pod")
+    if first:
+        verified = _false(first.reason, first.message)
+    elif hook := lacking_hook(world):
+        verified = _false(*hook)
+    elif gate := next((g for g in candidate.gates if g.phase not in SETTLED), None):
+        verified = _false("ApprovalPending", lacking_approval(candidate, gate))
     return {Condition.CANDIDATE_AVAILABLE: available, Condition.CANDIDATE_VERIFIED: verified}
 
 
@@ -120,6 +130,8 @@ def _rollback_ready(world: World) -> Verdict:
         return _false("NoTarget", "no proven revision is retained")
     if text := not_standing(world, target.stack, skip=live.stack if live else None):
         return _false("NotStanding", text)
+    if why := unsafe(target):
+        return _false("RollbackUnsafe", why)
     here, wanted = size(world, target.stack)
     if here < wanted:
         return _false("Reduced", f"version {target.stack.version}: {here} of {wanted} pods ready; still usable")
@@ -142,7 +154,7 @@ def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict])
         says = condition is Condition.PROMOTED and decision.rule not in {"settled", "absorb"}
         return _false(decision.reason, decision.because) if says else _false(verdict.reason, verdict.message)
     if live and live.proven_at is None:
-        if decision.stalled:
+        if decision.stalled or decision.rule == AFTER_SWITCH:
             return _false(decision.reason, decision.because)
         return _false(
             "Watching",

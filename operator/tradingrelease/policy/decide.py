@@ -18,6 +18,7 @@ from tradingrelease.policy.rules.adoption import (
     services_are_marked,
     what_serves_is_marked,
 )
+from tradingrelease.policy.rules.approvals import approvals_come_before_green
 from tradingrelease.policy.rules.candidate import (
     candidate_is_deployed,
     candidate_may_fail,
@@ -42,6 +43,14 @@ from tradingrelease.policy.rules.chores import (
     unneeded_specs_go,
 )
 from tradingrelease.policy.rules.freezes import adoption_may_start, candidate_may_start, candidate_may_switch
+from tradingrelease.policy.rules.gates import verified_candidate_runs_its_hooks
+from tradingrelease.policy.rules.hooks import (
+    a_hook_begun_runs,
+    a_running_hook_ends_first,
+    hooks_come_before_green,
+    hooks_follow_the_switch,
+    jobs_go,
+)
 from tradingrelease.policy.rules.live import (
     live_is_healthy,
     live_is_proven,
@@ -63,6 +72,8 @@ URGENT: Final[tuple[Rule, ...]] = (
     orders_are_answered,  # people before plans
     selectors_are_ours,  # traffic goes where it was sent
     nobody_edited_ours,  # what runs is what was written
+    a_hook_begun_runs,  # and its end is waited for
+    hooks_follow_the_switch,  # what comes after it is done
     live_is_annotated,  # proof outlives the release object
     live_is_proven,  # the watch ends
 )
@@ -74,14 +85,18 @@ PROGRESS: Final[tuple[Rule, ...]] = (
     adoption_may_start,  # no freeze holds it
     services_are_adopted,  # what serves today is live before anything is a candidate
     settings_are_remembered,  # sizes and times
+    a_running_hook_ends_first,  # a migration is never cut short
     spec_has_its_candidate,  # latched, retained, settings only, or a new attempt
 )
 """From the spec to its candidate."""
 
 CANDIDATE: Final[tuple[Rule, ...]] = (
     candidate_may_start,  # no freeze holds it
+    approvals_come_before_green,  # people first
+    hooks_come_before_green,  # migrations, and blue is still well after them
     candidate_may_fail,  # in seconds where that is certain
     candidate_is_deployed,  # one Deployment per changed component, one preview per Service
+    verified_candidate_runs_its_hooks,  # smoke tests on its previews
     candidate_may_switch,  # no freeze holds it
     traffic_is_on_the_candidate,  # verified on every pod, then switched
 )
@@ -99,6 +114,7 @@ CHORES: Final[tuple[Rule, ...]] = (
     unlisted_services_are_free,
     unneeded_specs_go,
     old_orders_go,
+    jobs_go,
 )
 """Done while everything else waits."""
 

@@ -1,14 +1,19 @@
 """Memory to status and back. A round trip loses nothing; a field that cannot be read is treated as absent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from tradingrelease.policy.model import (
     Answer,
+    Approval,
+    Author,
     Candidate,
+    Gate,
     HistoryEntry,
+    HookRun,
     Latched,
+    Left,
     Live,
     Member,
     Memory,
@@ -19,7 +24,7 @@ from tradingrelease.policy.model import (
     Settings,
     Stack,
 )
-from tradingrelease.policy.reasons import Outcome
+from tradingrelease.policy.reasons import Consent, Moment, Outcome, Progress
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -60,12 +65,21 @@ def to_status(memory: Memory) -> Json:
             "watchSince": stamp(live.watch_since),
             "provenAt": live.proven_at and stamp(live.proven_at),
             "act": live.act,
+            "attempt": live.attempt,
+            "hooks": _hooks_out(live.hooks),
+            "rolledBackFrom": live.left
+            and {"revision": live.left.revision, "version": live.left.version, "attempt": live.left.attempt},
+            "unsafe": live.unsafe or None,
+            **_author_out(live.author),
         },
         "act": memory.act,
         "candidate": candidate and _stack_out(candidate.stack) | _candidate_out(candidate),
-        "retained": [_stack_out(r.stack) | {"until": stamp(r.until)} for r in memory.retained],
+        "retained": [
+            _stack_out(r.stack) | {"until": stamp(r.until), "unsafe": r.unsafe or None} for r in memory.retained
+        ],
         "latched": [
-            _stack_out(latch.stack) | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at)}
+            _stack_out(latch.stack)
+            | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at), **_author_out(latch.author)}
             for latch in memory.latched
         ],
         "history": [_history_out(entry) for entry in memory.history],
@@ -89,7 +103,91 @@ def _candidate_out(candidate: Candidate) -> Json:
         "idle": candidate.idle or None,
         "countedFrom": candidate.counted_from and stamp(candidate.counted_from),
         "held": candidate.held or None,
+        "hooks": _hooks_out(candidate.hooks),
+        "approvals": [_gate_out(gate) for gate in candidate.gates] or None,
+        **_author_out(candidate.author),
     }
+
+
+def _author_out(author: Author) -> Json:
+    return {"appliedBy": author.applied_by or None, "onBehalfOf": author.on_behalf_of or None}
+
+
+def _author_in(raw: Mapping[str, Any]) -> Author:
+    return Author(raw.get("appliedBy") or "", raw.get("onBehalfOf") or "")
+
+
+def _gate_out(gate: Gate) -> Json:
+    return {
+        "at": str(gate.at),
+        "required": gate.required,
+        "phase": str(gate.phase),
+        "since": gate.since and stamp(gate.since),
+        "given": [_approval_out(yes) for yes in gate.given] or None,
+    }
+
+
+def _gate_in(raw: Mapping[str, Any]) -> Gate:
+    given = tuple(_approval_in(yes) for yes in raw.get("given") or ())
+    phase = Consent(raw.get("phase", Consent.PENDING))
+    return Gate(Moment(raw["at"]), int(raw.get("required", 1)), phase, _maybe(raw.get("since")), given)
+
+
+def _approval_out(yes: Approval) -> Json:
+    return {
+        "at": str(yes.at),
+        "by": yes.by,
+        "account": yes.account,
+        "time": stamp(yes.given_at),
+        "reason": yes.reason or None,
+        "order": yes.order,
+    }
+
+
+def _approval_in(raw: Mapping[str, Any]) -> Approval:
+    return Approval(
+        Moment(raw["at"]), raw["by"], raw.get("account", ""), moment(raw["time"]), raw.get("reason") or "",
+        raw.get("order", ""),
+    )  # fmt: skip
+
+
+def _hooks_out(runs: tuple[HookRun, ...]) -> list[Json] | None:
+    return [_hook_out(run) for run in runs] or None
+
+
+def _hook_out(run: HookRun) -> Json:
+    return {
+        "name": run.name,
+        "at": str(run.at),
+        "phase": str(run.phase),
+        "message": run.message or None,
+        "startedAt": run.started_at and stamp(run.started_at),
+        "finishedAt": run.finished_at and stamp(run.finished_at),
+        "job": run.job or None,
+        "jobUid": run.job_uid or None,
+        "bluePassedAt": run.blue_passed_at and stamp(run.blue_passed_at),
+    }
+
+
+def _hooks_in(listed: Iterable[Mapping[str, Any]] | None) -> tuple[HookRun, ...]:
+    return tuple(
+        HookRun(
+            name=raw["name"],
+            at=Moment(raw["at"]),
+            phase=Progress(raw.get("phase", Progress.PENDING)),
+            message=raw.get("message") or "",
+            started_at=_maybe(raw.get("startedAt")),
+            finished_at=_maybe(raw.get("finishedAt")),
+            job=raw.get("job") or "",
+            job_uid=raw.get("jobUid") or "",
+            blue_passed_at=_maybe(raw.get("bluePassedAt")),
+        )
+        for raw in listed or ()
+    )
+
+
+def _left_in(raw: Mapping[str, Any] | None) -> Left | None:
+    return Left(raw["revision"], raw.get("version", ""), int(raw.get("attempt", 1))) if raw else None
 
 
 def _override_out(override: Override) -> Json:
@@ -118,6 +216,8 @@ def _history_out(entry: HistoryEntry) -> Json:
         **{key: stamp(at) for key, at in times.items() if at},
         "reason": entry.reason,
         "by": entry.by,
+        "attempt": entry.attempt or None,
+        "approvals": [_approval_out(yes) for yes in entry.approvals] or None,
     }
 
 
@@ -127,7 +227,7 @@ def from_status(status: Mapping[str, Any]) -> Memory:
     return Memory(
         live=_read(_live_in, status.get("live")),
         candidate=_read(_candidate_in, status.get("candidate")),
-        retained=_each(lambda r: Retained(_stack_in(r), moment(r["until"])), status.get("retained")),
+        retained=_each(_retained_in, status.get("retained")),
         latched=_each(_latched_in, status.get("latched")),
         history=_each(_history_in, status.get("history")),
         paused=_read(_paused_in, status.get("paused")),
@@ -161,6 +261,11 @@ def _live_in(raw: Mapping[str, Any]) -> Live:
         watch_since=moment(raw.get("watchSince") or raw["since"]),
         proven_at=_maybe(raw.get("provenAt")),
         act=int(raw.get("act", 0)),
+        attempt=int(raw.get("attempt", 1)),
+        hooks=_hooks_in(raw.get("hooks")),
+        left=_left_in(raw.get("rolledBackFrom")),
+        unsafe=raw.get("unsafe") or "",
+        author=_author_in(raw),
     )
 
 
@@ -172,11 +277,18 @@ def _candidate_in(raw: Mapping[str, Any]) -> Candidate:
         idle=bool(raw.get("idle")),
         counted_from=_maybe(raw.get("countedFrom")),
         held=raw.get("held") or "",
+        hooks=_hooks_in(raw.get("hooks")),
+        gates=tuple(_gate_in(gate) for gate in raw.get("approvals") or ()),
+        author=_author_in(raw),
     )
 
 
+def _retained_in(raw: Mapping[str, Any]) -> Retained:
+    return Retained(_stack_in(raw), moment(raw["until"]), raw.get("unsafe") or "")
+
+
 def _latched_in(raw: Mapping[str, Any]) -> Latched:
-    return Latched(_stack_in(raw), raw.get("reason", ""), raw.get("message", ""), moment(raw["at"]))
+    return Latched(_stack_in(raw), raw.get("reason", ""), raw.get("message", ""), moment(raw["at"]), _author_in(raw))
 
 
 def _paused_in(raw: Mapping[str, Any]) -> Paused:
@@ -216,4 +328,6 @@ def _history_in(entry: Mapping[str, Any]) -> HistoryEntry:
         finished=_maybe(entry.get("finished")),
         reason=entry.get("reason", ""),
         by=entry.get("by", ""),
+        attempt=int(entry.get("attempt") or 0),
+        approvals=tuple(_approval_in(yes) for yes in entry.get("approvals") or ()),
     )

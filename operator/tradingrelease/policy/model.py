@@ -11,7 +11,7 @@ from typing import Any
 
 from tradingrelease.policy import names
 from tradingrelease.policy.freezes import Freeze
-from tradingrelease.policy.reasons import Action, Cause, Outcome
+from tradingrelease.policy.reasons import Action, Cause, Consent, Moment, Outcome, Progress
 from tradingrelease.policy.spec import Health, Rejected, Spec
 
 
@@ -61,6 +61,72 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
+class HookRun:
+    """One run of a hook: of one revision and attempt, never repeated."""
+
+    name: str
+    at: Moment
+    phase: Progress = Progress.PENDING
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    job: str = ""
+    """Name of its Job, once there is one."""
+    job_uid: str = ""
+    """That very Job: started only after this is stored, so that it is never started twice."""
+    blue_passed_at: datetime | None = None
+    """When live was found well after it (only before green)."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.phase not in {Progress.PENDING, Progress.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who applied a spec, as admission stamped it, and for whom."""
+
+    applied_by: str = ""
+    on_behalf_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's yes to one revision and attempt."""
+
+    at: Moment
+    by: str
+    """Who it was: whom a trusted account spoke for, else the account."""
+    account: str
+    given_at: datetime
+    reason: str
+    order: str
+    """Name of the ReleaseCommand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The approvals of one moment."""
+
+    at: Moment
+    required: int
+    phase: Consent = Consent.PENDING
+    since: datetime | None = None
+    """When it began to wait."""
+    given: tuple[Approval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A revision that was rolled back from: its own spec says what is done after that."""
+
+    revision: str
+    version: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """The stack that the Services select."""
 
@@ -70,6 +136,15 @@ class Live:
     proven_at: datetime | None
     act: int
     """Number of the last act (switch, rollback, undo, adoption) that is part of this memory."""
+    attempt: int = 1
+    """The attempt that made it live."""
+    hooks: tuple[HookRun, ...] = ()
+    """Runs of its own hooks; after a rollback, of the AfterRollback hooks of what was left."""
+    left: Left | None = None
+    """What was rolled back from, where that made this one live."""
+    unsafe: str = ""
+    """Which irreversible hook succeeded while this one was live, and so is older than what comes after it."""
+    author: Author = Author()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +157,13 @@ class Candidate:
     idle: bool = False
     """A component of it wants no replicas: it waits, and no deadline runs."""
     counted_from: datetime | None = None
-    """When the deadline began to run anew, after such a wait."""
+    """When the deadline began to run anew, after such a wait or after what comes before green."""
     held: str = ""
     """Start or Switch while a freeze holds it there: no deadline runs."""
+    hooks: tuple[HookRun, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    author: Author = Author()
+    """Who applied it: kept from its beginning, whoever touches the release later."""
 
     @property
     def deadline_from(self) -> datetime:
@@ -98,6 +177,8 @@ class Retained:
 
     stack: Stack
     until: datetime
+    unsafe: str = ""
+    """Which irreversible hook lies between it and now: nobody goes back but by a forced order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +189,7 @@ class Latched:
     reason: str
     message: str
     at: datetime
+    author: Author = Author()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +204,8 @@ class HistoryEntry:
     finished: datetime | None
     reason: str
     by: str
+    attempt: int = 0
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,8 +482,51 @@ class Order:
     freeze: str = ""
     """Name of the ReleaseFreeze that an Override lifts."""
     attempt: int | None = None
-    """The attempt that it is for; None: the one of now."""
+    """The attempt that it is for; None: the one of now (an Approve names it)."""
     issued_by: str = ""
+    """Who gave it, as admission stamped it."""
+    on_behalf_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The Job of a hook."""
+
+    name: str
+    uid: str
+    version: int
+    hook: str
+    revision: str
+    attempt: str
+    release_uid: str
+    suspended: bool
+    ends_at: datetime | None
+    """When the cluster ends it by itself; None while it has not started."""
+    ended: bool
+    failed: bool
+    reason: str
+    """Why it failed, in the Job controller's words."""
+    message: str
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What came of a webhook. `passed` is None while it is being asked."""
+
+    passed: bool | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A webhook that is to be called until it has answered."""
+
+    id: str
+    """Names the run: the receiver sees it on every call, so that it can tell a repetition."""
+    url: str
+    body: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,6 +615,16 @@ class World:
     """Those that are about this release, whether they hold now or not."""
     admitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By uid of a Deployment: the template that the API server answered when this process last wrote it."""
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    """Jobs of hooks, by name."""
+    called: Mapping[str, Called] = field(default_factory=dict)
+    """What came of webhooks, by the id of their run, as far as this process called them."""
+    webhook_hosts: frozenset[str] = frozenset()
+    """Hosts that the operator's configuration allows webhooks to."""
+    author: Author = Author()
+    """Who applied the spec of now."""
+    trusted_accounts: frozenset[str] = frozenset()
+    """Accounts (of CI) that act for others and have to say for whom."""
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""
@@ -549,6 +686,7 @@ class DryRun:
     """Ask the API server whether it would take a component's Deployment."""
 
     component_revision: str
+    """What the answer is kept under: of a hook's Job, its own key."""
     body: Mapping[str, Any]
 
 
@@ -707,6 +845,31 @@ class ForgetOrder:
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create a hook's Job, suspended: nothing runs before its uid is stored."""
+
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Let exactly the Job run whose uid is stored."""
+
+    name: str
+    uid: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """End a hook's Job, or tidy it up."""
+
+    name: str
+    uid: str
+
+
 Step = (
     Rest
     | StoreSpec
@@ -728,6 +891,9 @@ Step = (
     | ConfirmDead
     | ForgetSpec
     | ForgetOrder
+    | CreateJob
+    | StartJob
+    | DeleteJob
 )
 
 

@@ -51,6 +51,35 @@ class Action(StrEnum):
     PAUSE = "Pause"
     RESUME = "Resume"
     OVERRIDE = "Override"
+    APPROVE = "Approve"
+
+
+class Moment(StrEnum):
+    """When in the life of a revision something is done or asked for."""
+
+    BEFORE_GREEN = "BeforeGreen"
+    BEFORE_SWITCH = "BeforeSwitch"
+    AFTER_SWITCH = "AfterSwitch"
+    AFTER_ROLLBACK = "AfterRollback"
+
+
+class Progress(StrEnum):
+    """How far the run of a hook is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class Consent(StrEnum):
+    """How far the approvals of one moment are."""
+
+    PENDING = "Pending"
+    WAITING = "Waiting"
+    APPROVED = "Approved"
+    TIMED_OUT = "TimedOut"
 
 
 class Role(StrEnum):

@@ -16,12 +16,14 @@ from pydantic.alias_generators import to_camel
 
 from tradingrelease.policy import expression
 from tradingrelease.policy.names import DIGEST_LENGTH, digest
+from tradingrelease.policy.reasons import Moment
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
 DEEPEST: Final = 100
 """Levels of a spec. A pod template needs 20; what hashes, copies and stores specs recurses."""
+_NOT_OF_A_HOOK: Final = frozenset({"suspend", "managedBy", "selector", "manualSelector", "ttlSecondsAfterFinished"})
 
 
 def duration(text: object) -> timedelta:
@@ -149,11 +151,48 @@ class Retain(_Part):
     revisions: int = Field(default=1, ge=1)
 
 
+class Webhook(_Part):
+    """Whom to tell, and to ask whether to go on."""
+
+    url: str
+
+
+class Hook(_Part):
+    """What is done once per revision and attempt: a Job, or a webhook."""
+
+    name: str
+    at: Moment
+    job: dict[str, Any] | None = None
+    """A JobSpec as its author wrote it."""
+    webhook: Webhook | None = None
+    timeout: Duration = timedelta(minutes=10)
+    on_failure: str = "Fail"
+    irreversible: bool = False
+    """Once it succeeded, nobody goes back across it but by a forced order."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether its failure fails the attempt, or rolls back."""
+        return self.on_failure == "Fail"
+
+
+class Asked(_Part):
+    """How many people have to agree at one moment."""
+
+    at: Moment
+    required: int = Field(default=1, ge=1)
+    not_by_author: bool = True
+    timeout: Duration = timedelta(hours=24)
+    on_timeout: str = "Abort"
+
+
 class Spec(_Part):
     """What a TradingRelease asks for."""
 
     version: str
     components: tuple[Component, ...] = Field(min_length=1, max_length=16)
+    hooks: tuple[Hook, ...] = Field(default=(), max_length=16)
+    approvals: tuple[Asked, ...] = Field(default=(), max_length=2)
     fail_fast: FailFast = FailFast()
     watch: Watch = Watch()
     retain: Retain = Retain()
@@ -185,6 +224,14 @@ class Spec(_Part):
         """Return the component of that name, if there is one."""
         return next((c for c in self.components if c.name == name), None)
 
+    def hook(self, name: str) -> Hook | None:
+        """Return the hook of that name, if there is one."""
+        return next((h for h in self.hooks if h.name == name), None)
+
+    def hooks_at(self, at: Moment) -> tuple[Hook, ...]:
+        """Return the hooks of one moment, in their order."""
+        return tuple(h for h in self.hooks if h.at is at)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -203,7 +250,7 @@ def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
         return Rejected("InvalidSpec", "; ".join(_advice(item) for item in _causes(error)[:3]))
-    for problem in (_duplicates(spec), _too_long(spec, release_name), _expressions(spec)):
+    for problem in (_duplicates(spec), _too_long(spec, release_name), _expressions(spec), _unclear_hook(spec)):
         if problem:
             return problem
     return spec
@@ -271,4 +318,23 @@ def _expressions(spec: Spec) -> Rejected | None:
         expect = component.health.expect if component.health else None
         if expect is not None and (advice := expression.problem(expect)):
             return Rejected("InvalidExpression", f"component {component.name!r}, health.expect: {advice}")
+    return None
+
+
+def _unclear_hook(spec: Spec) -> Rejected | None:
+    known: set[str] = set()
+    for hook in spec.hooks:
+        if hook.name in known:
+            return Rejected("InvalidSpec", f"two hooks are named {hook.name!r}: rename one")
+        known.add(hook.name)
+        if (hook.job is None) is (hook.webhook is None):
+            return Rejected("InvalidSpec", f"hook {hook.name!r}: write either job or webhook")
+        if taken := sorted(_NOT_OF_A_HOOK & set(hook.job or ())):
+            text = f"hook {hook.name!r}: remove job.{taken[0]}: the operator starts its Job, and keeps it for its logs"
+            return Rejected("InvalidSpec", text)
+        if hook.irreversible and hook.at is Moment.AFTER_ROLLBACK:
+            text = (
+                f"hook {hook.name!r}: irreversible says what a rollback cannot undo, and it runs after one: remove it"
+            )
+            return Rejected("InvalidSpec", text)
     return None

@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 from tradingrelease.policy.memory import from_status, moment, stamp, to_status
 from tradingrelease.policy.model import (
     Answer,
+    Approval,
+    Author,
     Candidate,
+    Gate,
     HistoryEntry,
+    HookRun,
     Latched,
+    Left,
     Live,
     Member,
     Memory,
@@ -21,7 +26,7 @@ from tradingrelease.policy.model import (
     Settings,
     Stack,
 )
-from tradingrelease.policy.reasons import Outcome
+from tradingrelease.policy.reasons import Consent, Moment, Outcome, Progress
 
 words = st.text("abcdefghijk0123456789.-é", min_size=1, max_size=8)
 sentences = st.text(max_size=30)
@@ -33,16 +38,30 @@ members = st.builds(Member, words, words, st.lists(words, max_size=3).map(tuple)
 stacks = st.builds(Stack, words, words, st.lists(members, max_size=3).map(tuple))
 people = st.lists(st.builds(Person, words, words, sentences, instants), max_size=3).map(tuple)
 overrides = st.lists(st.builds(Override, words, words, words, st.integers(0, 99), people), max_size=3).map(tuple)
+runs = st.builds(
+    HookRun, words, st.sampled_from(Moment), st.sampled_from(Progress), sentences, st.none() | instants, st.none() | instants,
+    words | st.just(""), words | st.just(""), st.none() | instants,
+)  # fmt: skip
+hooks = st.lists(runs, max_size=3).map(tuple)
+authors = st.builds(Author, words | st.just(""), words | st.just(""))
+said = st.lists(st.builds(Approval, st.sampled_from(Moment), words, words, instants, sentences, words), max_size=2).map(
+    tuple
+)
+gates = st.lists(
+    st.builds(Gate, st.sampled_from(Moment), st.integers(1, 10), st.sampled_from(Consent), st.none() | instants, said),
+    max_size=2,
+).map(tuple)
 memories = st.builds(
     Memory,
-    live=st.none() | st.builds(Live, stacks, instants, instants, st.none() | instants, st.integers(0, 10**9)),
-    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants, idle=st.booleans(), counted_from=st.none() | instants, held=st.sampled_from(["", "Start", "Switch"])),
-    retained=st.lists(st.builds(Retained, stacks, instants), max_size=3).map(tuple),
-    latched=st.lists(st.builds(Latched, stacks, words, sentences, instants), max_size=3).map(tuple),
+    live=st.none() | st.builds(Live, stacks, instants, instants, st.none() | instants, st.integers(0, 10**9),
+        st.integers(1, 99), hooks, st.none() | st.builds(Left, words, words, st.integers(1, 99)), sentences, authors),
+    candidate=st.none() | st.builds(Candidate, stacks, st.integers(1, 99), instants, idle=st.booleans(), counted_from=st.none() | instants, held=st.sampled_from(["", "Start", "Switch"]), hooks=hooks, gates=gates, author=authors),
+    retained=st.lists(st.builds(Retained, stacks, instants, sentences), max_size=3).map(tuple),
+    latched=st.lists(st.builds(Latched, stacks, words, sentences, instants, authors), max_size=3).map(tuple),
     history=st.lists(
         st.builds(
             HistoryEntry, words, words, st.sampled_from(Outcome), st.none() | instants, st.none() | instants,
-            st.none() | instants, sentences, words,
+            st.none() | instants, sentences, words, st.integers(0, 99), said,
         ),
         max_size=3,
     ).map(tuple),

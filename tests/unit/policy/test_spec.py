@@ -9,14 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tradingrelease.policy import names
 from tradingrelease.policy.spec import (
+    Asked,
     Component,
     FailFast,
     Health,
+    Hook,
     HttpGet,
     Rejected,
     Retain,
     Spec,
     Watch,
+    Webhook,
     duration,
     parse,
 )
@@ -224,6 +227,9 @@ def properties(*path):
         (Component, ("components",)),
         (Health, ("components", "health")),
         (HttpGet, ("components", "health", "httpGet")),
+        (Hook, ("hooks",)),
+        (Webhook, ("hooks", "webhook")),
+        (Asked, ("approvals",)),
         (FailFast, ("failFast",)),
         (Watch, ("watch",)),
         (Retain, ("retain",)),

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import accept, acts, manifests, names
+from tradingrelease.policy import accept, acts, approvals, manifests, names
 from tradingrelease.policy.absorb import drop_candidate, latch_candidate, promoted, remember
+from tradingrelease.policy.hooks import begun, next_attempt
 from tradingrelease.policy.model import (
     Candidate,
     CreateDeployment,
@@ -35,6 +36,8 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import troubles
 from tradingrelease.policy.probes import unprobeable
 from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.rules.approvals import approvals_come_before_the_switch, waits_before_the_switch
+from tradingrelease.policy.rules.hooks import not_by_manifest
 from tradingrelease.policy.rules.orders import roll_back
 from tradingrelease.policy.sizes import candidate_size, wanted_replicas
 from tradingrelease.policy.spec import Component, Spec
@@ -86,6 +89,8 @@ def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
     if latch := memory.latch_of(spec.revision):
         return _not_again(world, spec, latch, now, rule)
     if retained := next((r for r in memory.retained if r.stack.revision == spec.revision), None):
+        if refused := not_by_manifest(world, retained, now, rule):
+            return refused
         since = world.since.get("rollback-asked", now)
         because = f"the spec asks for version {spec.version} again, which is retained and proven"
         return roll_back(world, retained, now, since, because=because, order="", latches=False, reason="AskedBySpec")
@@ -113,8 +118,14 @@ def _begin(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
                 f"{old.revision}/{attempt}/{world.generation}",
             ),
         )
-    tried = sum(1 for entry in memory.history if entry.revision == spec.revision)
-    candidate = Candidate(stack_for(spec), tried + 1, now)
+    candidate = Candidate(
+        stack_for(spec),
+        next_attempt(world, spec.revision),
+        now,
+        hooks=begun(spec),
+        gates=approvals.begun(spec),
+        author=world.author,
+    )
     text = f"version {spec.version} ({spec.revision}) is deployed and verified before it gets traffic"
     note = Note("CandidateStarted", text, f"{spec.revision}/{candidate.attempt}/{world.generation}")
     memory = replace(memory, candidate=candidate)
@@ -335,13 +346,9 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     rule,
                 )
         lacking = next((p for p in pending(world) if p.component == component.name), None)
-        # To want no replicas is never a failure; nor is a freeze, and it may last for days.
-        if (
-            lacking
-            and not candidate.idle
-            and not candidate.held
-            and now - candidate.deadline_from > component.progress_deadline
-        ):
+        # To want no replicas is never a failure; nor is a freeze, nor to wait for people: it may last for days.
+        waits = candidate.idle or candidate.held or waits_before_the_switch(candidate)
+        if lacking and not waits and now - candidate.deadline_from > component.progress_deadline:
             limit_text = _seconds(component.progress_deadline)
             text = f"component {component.name}: not verified within {limit_text}: {lacking.message}"
             return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
@@ -478,6 +485,8 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
         )
     if missing := [n for n in candidate.stack.services if n not in world.services]:
         return Decision(Rest(), rule, "ServiceMissing", f"Service {missing[0]} does not exist", stalled=True)
+    if waiting := approvals_come_before_the_switch(world, now):
+        return waiting
     because = f"version {candidate.stack.version} ({candidate.stack.revision}) is verified on every pod"
     record = Record(
         act=0, cause=Cause.PROMOTE, to=candidate.stack.revision, origin=live.stack.revision if live else "",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tradingrelease.policy import acts, drift, manifests, names, signals
 from tradingrelease.policy.absorb import close
+from tradingrelease.policy.hooks import pending_after_switch
 from tradingrelease.policy.model import (
     Ask,
     ConfirmDead,
@@ -32,6 +33,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import crashed_since, not_standing, ready
 from tradingrelease.policy.probes import pod_targets
 from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.rules.hooks import failed_after_switch, halted
 from tradingrelease.policy.spec import Component, Watch
 
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -228,6 +230,8 @@ def live_is_healthy(world: World, now: datetime) -> Decision | None:
     if target is None:
         text = f"{failure.message}; no proven revision is retained to roll back to"
         return Decision(Rest(), rule, "NothingToRollBackTo", text, look_again=timedelta(seconds=5), stalled=True)
+    if held := halted(target, failure.message, rule):
+        return held
     if failure.dead:
         return _dead(world, live, target, failure, now, rule)
     return _unwell(world, live, target, failure, now, rule)
@@ -246,6 +250,8 @@ def failing(world: World, live: Live, now: datetime) -> Failure | None:
                 return Failure("NoEndpoint", text, dead=name)
     if live.proven_at is not None:
         return None
+    if text := failed_after_switch(world, live):
+        return Failure("HookFailed", text)
     for member in live.stack.members:
         deployment = world.deployment(member.name, member.revision)
         if deployment is None or deployment.replicas == 0:
@@ -348,6 +354,8 @@ def live_is_proven(world: World, now: datetime) -> Decision | None:
         return None
     spec = world.spec_of(live.stack.revision)
     ends = live.watch_since + (spec.watch if spec else Watch()).for_
+    if pending_after_switch(live.hooks):
+        return None
     if now < ends or signals.unread(world) or any_dead(world) or failing(world, live, now):
         return None
     history = close(

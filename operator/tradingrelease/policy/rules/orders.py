@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import acts
+from tradingrelease.policy import acts, approvals
 from tradingrelease.policy.absorb import answer, latch_candidate, rolled_back
+from tradingrelease.policy.hooks import next_attempt
 from tradingrelease.policy.model import (
     Answer,
     Candidate,
@@ -23,6 +24,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Action, Outcome
 from tradingrelease.policy.rules import overrides
+from tradingrelease.policy.rules.hooks import unsafe
 from tradingrelease.policy.rules.live import any_dead, rollback_record
 
 EXPIRES_AFTER: Final = timedelta(minutes=10)
@@ -78,6 +80,8 @@ def _rollback(world: World, order: Order, now: datetime) -> Decision | None:
     target = rollback_target(world.memory)
     if target is None:
         return _refuse(world, order, "NoTarget", "no proven revision is retained")
+    if not order.force and (why := unsafe(target)):
+        return _refuse(world, order, "RollbackUnsafe", why)
     because = f"ordered by ReleaseCommand {order.name}" + (f": {order.reason}" if order.reason else "")
     return roll_back(
         world,
@@ -166,8 +170,7 @@ def _retry(world: World, order: Order, now: datetime) -> Decision:
     rest = tuple(entry for entry in memory.latched if entry is not latch)
     if not latch.stack.members:
         return _done(replace(memory, latched=rest), order, "Retrying", "what serves today is adopted anew")
-    attempts = [e for e in memory.history if e.revision == order.revision]
-    candidate = Candidate(latch.stack, len(attempts) + 1, now)
+    candidate = Candidate(latch.stack, next_attempt(world, order.revision), now, author=latch.author)
     memory = replace(memory, latched=rest, candidate=candidate)
     return _done(memory, order, "Retrying", f"version {latch.stack.version} begins attempt {candidate.attempt}")
 
@@ -189,6 +192,14 @@ def _override(world: World, order: Order, now: datetime) -> Decision:
     return _answered(*overrides.carry_out(world, order, now))
 
 
+def _approve(world: World, order: Order, now: datetime) -> Decision:
+    memory, reason, message, note = approvals.given(world, order, now)
+    if memory is None:
+        return _refuse(world, order, reason, message)
+    decision = _done(memory, order, reason, message)
+    return replace(decision, notes=(note,)) if note else decision
+
+
 _CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | None]]] = {
     Action.ROLLBACK: _rollback,
     Action.ABORT: _abort,
@@ -196,6 +207,7 @@ _CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | Non
     Action.PAUSE: _pause,
     Action.RESUME: _resume,
     Action.OVERRIDE: _override,
+    Action.APPROVE: _approve,
 }
 
 
