@@ -139,14 +139,18 @@ def control_plane(argv: Sequence[str]) -> int:
 
 
 def build(argv: Sequence[str]) -> int:
-    """Build programs into the cache ahead of time: build control-plane|node|base|helm; prints where they are."""
+    """Build programs into the cache ahead of time, or fetch it from Debian (prometheus); prints where it is."""
     parser = _parser("build", build)
-    parser.add_argument("what", choices=["control-plane", "node", "base", "helm"])
+    parser.add_argument("what", choices=["control-plane", "node", "base", "helm", "prometheus"])
     parser.add_argument("--k8s", default=os.environ.get("K8S") or None)
     options = parser.parse_args(argv)
-    host.need_build_tools()
     version = pins.kubernetes(options.k8s)
-    from devcluster import node_image  # late: only this command needs it by itself
+    from devcluster import debian, node_image  # late: only this command needs them by itself
+
+    if options.what == "prometheus":
+        print(debian.unpacked("prometheus"))
+        return 0
+    host.need_build_tools()
 
     print({
         "control-plane": lambda: binaries.control_plane(version),

@@ -63,6 +63,24 @@ def _chroot(root: Path, argv: Sequence[str]) -> str:
     return subprocess.run(["chroot", root, *argv], capture_output=True, text=True, check=False).stdout
 
 
+def unpacked(package: str) -> Path:
+    """Return what a Debian package contains, unpacked and not installed: nothing is started, nothing configured."""
+    root = cache() / "packages" / f"{package}-{pins.DEBIAN_SUITE}"
+    with locked(cache() / "locks" / root.name):
+        if not root.exists():
+            log = cache() / "log" / f"package-{package}.log"
+            half = root.with_name(f"{root.name}.building")
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            with step(f"fetching the Debian package {package}"):
+                run(["apt-get", "update", "-q"], log)
+                run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package], log, cwd=half)
+                run(["dpkg", "-x", next(half.glob("*.deb")), half / "root"], log)
+                (half / "root").rename(root)
+                shutil.rmtree(half)
+    return root
+
+
 def _root(name: str, packages: Sequence[str]) -> Path:
     recipe = digest(pins.DEBIAN_SUITE, pins.DEBIAN_BASE, *packages)
     root = cache() / "roots" / f"{name}-{pins.DEBIAN_SUITE}-{recipe}"

@@ -57,6 +57,16 @@ def a_health(**fields: Any) -> Json:
     return {"httpGet": {"path": "/healthz", "port": "http"}, "successThreshold": 2, "failureThreshold": 2, **fields}
 
 
+def a_check(name: str = "check", **fields: Any) -> Json:
+    """Return a check that asks the backend by HTTP, decided after two findings; a field given as None is left out."""
+    http = {"service": "backend", "path": "/", "port": "http"}
+    limits = {"failureLimit": 2, "successLimit": 2, "inconclusiveLimit": 2, "interval": "5s"}
+    written = {"name": name, **limits, "http": http} | fields
+    if {"prometheus", "logs", "pods"} & set(fields) and "http" not in fields:
+        del written["http"]
+    return {key: value for key, value in written.items() if value is not None}
+
+
 def a_component(name: str = "backend", version: str = "1.0.0", **fields: Any) -> Json:
     """Return a component behind the Service of its own name; a field given as None is left out."""
     written = {"name": name, "services": [name], "template": a_template(name, version), "health": a_health()} | fields
@@ -108,6 +118,7 @@ def a_service(name: str = "backend", selected: str | None = None, **fields: Any)
         "headless": False,
         "publish_not_ready": False,
         "record": None,
+        "cluster_ip": "10.96.0.1",
     }
     return Service(**{**given, **fields})
 

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tradingrelease.cluster.probe import Verdict, _changed, counted
-from tradingrelease.policy import acts, hooks, model, names, probes
+from tradingrelease.cluster.probe import Verdict as Answer
+from tradingrelease.cluster.probe import _changed, counted
+from tradingrelease.policy import acts, checks, hooks, model, names, probes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.freezes import parse as parse_freeze
+from tradingrelease.policy.measurements import Finding, Measurement, Offers, Tally, Verdict, matters
+from tradingrelease.policy.measurements import counted as counted_in
 from tradingrelease.policy.memory import from_status, to_status
 from tradingrelease.policy.model import (
     Asked,
@@ -37,7 +40,9 @@ from tradingrelease.policy.model import (
     Target,
     World,
 )
+from tradingrelease.policy.pod_book import Book, noted
 from tradingrelease.policy.reasons import Action, Cause, Condition
+from tradingrelease.policy.rules.candidate import stands
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
@@ -117,6 +122,7 @@ class Notebook:
     confirmed_dead: dict[str, datetime] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, model.Refusal | None] = field(default_factory=dict)
+    pod_book: Book = field(default_factory=dict)
 
 
 class Simulator:
@@ -152,6 +158,12 @@ class Simulator:
         self.called: dict[str, model.Called] = {}
         self.asks: dict[Target, datetime] = {}
         """When each target is asked next."""
+        self.offers = Offers(prometheus=True)
+        self.findings: dict[str, Finding] = {}
+        """What is found of a check, by its name; it passes where nothing is said."""
+        self.tallies: dict[tuple[str, str], Tally] = {}
+        self.measures: dict[tuple[str, str], tuple[Measurement, datetime]] = {}
+        """What is measured, and when next."""
         self.look_at: datetime | None = None
         self.seen: World | None = None
         self.woken = False
@@ -273,6 +285,7 @@ class Simulator:
         """Kill the operator and start it anew: its notebook and its streaks are lost."""
         self.notebook, self.streaks, self.asks, self.seen = Notebook(), {}, {}, None
         self.calls, self.called = {}, {}
+        self.tallies, self.measures = {}, {}
         self.down = False
         self.tell("operator", "starts anew")
 
@@ -321,6 +334,7 @@ class Simulator:
         for _ in range(MOST_STEPS):
             self._controllers()
             self._probe()
+            self._measure()
             if not self._wants_a_look():
                 return
             self.woken, self.look_at = False, None
@@ -338,6 +352,7 @@ class Simulator:
         moments = [at for life in self.lives.values() for at in self._turning_points(life)]
         moments += list(self.asks.values()) if not self.down else []
         moments += self.ends.values()
+        moments += [at for _, at in self.measures.values()] if not self.down else []
         moments += [self.look_at] if self.look_at and not self.down else []
         return min((at for at in moments if at > self.now), default=None)
 
@@ -463,13 +478,24 @@ class Simulator:
             self.woken = self.woken or _changed(before, after, target.health)
             self.asks[target] = self.now + target.health.interval
 
-    def _answer_of(self, target: Target) -> Verdict:
+    def _measure(self) -> None:
+        for place, (measurement, at) in sorted(self.measures.items()):
+            if at > self.now or self.down:
+                continue
+            check = measurement.check
+            before = self.tallies[place]
+            finding = self.findings.get(check.name, Finding(Verdict.PASSED, "well"))
+            after = self.tallies[place] = counted_in(before, finding, check)
+            self.woken = self.woken or matters(before, after, check)
+            self.measures[place] = (measurement, self.now + check.interval)
+
+    def _answer_of(self, target: Target) -> Answer:
         life = self.lives.get(target.pod_uid)
         if life is None or not self.behaviour(life).reachable:
-            return Verdict(passed=False, said="no connection", reached=False)
+            return Answer(passed=False, said="no connection", reached=False)
         if not self.is_ready(life):
-            return Verdict(passed=False, said="connection refused")
-        return Verdict(passed=True, said="HTTP 200") if self.behaviour(life).healthy else Verdict(False, "HTTP 500")
+            return Answer(passed=False, said="connection refused")
+        return Answer(passed=True, said="HTTP 200") if self.behaviour(life).healthy else Answer(False, "HTTP 500")
 
     # --- the operator: observe ----------------------------------------------------------------------------------
 
@@ -504,6 +530,7 @@ class Simulator:
             webhook_hosts=frozenset({"hooks.example.com"}),
             author=self.author,
             trusted_accounts=frozenset({"ci"}),
+            offers=self.offers,
         )
 
     def world(self) -> World:
@@ -511,6 +538,7 @@ class Simulator:
         world = replace(
             self.observe(),
             streaks=dict(self.streaks),
+            tallies=dict(self.tallies),
             asked=dict(self.notebook.asked),
             dry_runs=dict(self.notebook.dry_runs),
             called=dict(self.called),
@@ -518,7 +546,8 @@ class Simulator:
         book, true_now = self.notebook, signals(world)
         book.since = {signal: book.since.get(signal, self.now) for signal in sorted(true_now)}
         book.confirmed_dead = {s: at for s, at in book.confirmed_dead.items() if f"dead:{s}" in book.since}
-        return replace(world, since=dict(book.since), confirmed_dead=dict(book.confirmed_dead))
+        book.pod_book = noted(book.pod_book, world.pods)
+        return replace(world, since=dict(book.since), confirmed_dead=dict(book.confirmed_dead), pod_book=book.pod_book)
 
     def _pod(self, life: Life) -> Pod:
         behaviour = self.behaviour(life)
@@ -643,6 +672,11 @@ class Simulator:
         self.asks = {t: self.asks.get(t, self.now) for t in sorted(wanted, key=lambda t: (t.scope, t.pod_name))}
         places = {(t.scope, t.pod_uid) for t in wanted}
         self.streaks = {place: streak for place, streak in self.streaks.items() if place in places}
+        aims = {m.place: m for m in (checks.wanted(after, stands=stands(after)) if self.uid else ())}
+        self.measures = {
+            p: (m, self.measures[p][1] if p in self.measures else self.now + m.delay) for p, m in aims.items()
+        }
+        self.tallies = {place: self.tallies.get(place, Tally()) for place in aims}
         if not self.uid:
             return
         found = compute(after, decision)
@@ -651,6 +685,7 @@ class Simulator:
             "phase": str(phase(after, decision, found)),
             "conditions": merged(world.conditions, found, self.generation, self.now),
         }
+        self.status = checks.in_status(after, self.status)
         answers = {a.uid: a for a in memory.answers}
         for uid, order in self.orders.items():
             if (given := answers.get(uid)) and order.phase not in {"Done", "Refused"}:
@@ -958,6 +993,11 @@ class Watchdog:
                 passed = [world.streaks.get((where, life.uid), Streak()).passed for life in lives]
                 enough = all(count >= health.success_threshold for count in passed)
                 self._must(sim, enough, f"S2: not verified on every pod: {deployment.name} {passed}")
+        judged = checks.candidate(world)
+        for check in judged.checks if judged and not begun else ():
+            tally = world.tallies.get((judged.scope, check.name), Tally())
+            passes = check.dry_run or check.pods or tally.passed >= check.success_limit
+            self._must(sim, passes, f"S2: check {check.name} has not passed: {tally}")
 
     def _going(self, sim: Simulator, world: World, name: str) -> None:
         deployment = sim.deployments[name]

@@ -22,6 +22,7 @@ from tradingrelease.cluster.cache import UNREADABLE, Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
@@ -29,6 +30,7 @@ from tradingrelease.cluster.report import Reporter
 from tradingrelease.cluster.webhook import Allowed, Caller
 from tradingrelease.config import Config
 from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
+from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.model import Key
 from tradingrelease.policy.reasons import Phase
 from tradingrelease.reconcile import Reconciler
@@ -62,6 +64,8 @@ class App:
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
         self.caller = Caller(self.queue.add, self.clock.now, Allowed(config.webhook_hosts, config.webhook_key_file))
+        self.measurer = Measurer(self.queue.add, config.prometheus_url)
+        self.offers = Offers(bool(config.prometheus_url), config.prometheus_templates)
         self.synced = asyncio.Event()
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
@@ -73,11 +77,23 @@ class App:
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
             api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
-            trusted = self.config.trusted_accounts
-            observer = Observer(api, self.cache, self.prober, self.caller, self.notebooks, self.calendars, trusted)
+            observer = Observer(
+                api,
+                self.cache,
+                self.prober,
+                self.caller,
+                self.measurer,
+                self.notebooks,
+                self.calendars,
+                self.offers,
+                self.config.trusted_accounts,
+            )
             actor = Actor(api, self.cache, self.prober)
+            self.measurer.read_logs(api, self.clock.now)
             reporter = Reporter(api, self.cache)
-            reconciler = Reconciler(observer, actor, reporter, self.prober, self.caller, self.clock, self.notebooks)
+            reconciler = Reconciler(
+                observer, actor, reporter, self.prober, self.caller, self.measurer, self.clock, self.notebooks
+            )
             self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
@@ -97,6 +113,7 @@ class App:
                 await asyncio.wait([*tasks, stopping], timeout=1)
                 await self.prober.close()
                 await self.caller.close()
+                await self.measurer.close()
                 for task in done - {stopping}:
                     if not task.cancelled() and (error := task.exception()):
                         raise error
@@ -191,6 +208,7 @@ class App:
         self.failures.clear()
         await self.prober.close()
         await self.caller.close()
+        await self.measurer.close()
 
     # --- the workers -------------------------------------------------------------------------------------------
 

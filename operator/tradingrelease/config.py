@@ -1,9 +1,14 @@
 """The operator's own settings, from the environment. Defaults are those of production."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tradingrelease.policy import promql
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class Config:
     """Accounts, of CI, that act for others: what they apply or order must say on whose behalf."""
     webhook_key_file: str = ""
     """File, mounted from a Secret, with the key that webhooks are signed with; "": they are not signed."""
+    prometheus_url: str = ""
+    """Where checks ask their queries, as http://prometheus.monitoring:9090. "": releases with queries are refused."""
+    prometheus_templates: Mapping[str, str] = field(default_factory=dict)
+    """Queries by name that checks may use, as a JSON object in a file."""
     log_level: str = "INFO"
 
     @classmethod
@@ -70,5 +79,28 @@ class Config:
             webhook_hosts=frozenset(host.lower() for host in words("TRADINGRELEASE_WEBHOOK_HOSTS")),
             trusted_accounts=words("TRADINGRELEASE_TRUSTED_ACCOUNTS"),
             webhook_key_file=env.get("TRADINGRELEASE_WEBHOOK_KEY_FILE", ""),
+            prometheus_url=_server("TRADINGRELEASE_PROMETHEUS_URL", env),
+            prometheus_templates=_templates("TRADINGRELEASE_PROMETHEUS_TEMPLATES", env),
             log_level=env.get("TRADINGRELEASE_LOG_LEVEL", cls.log_level),
         )
+
+
+def _server(name: str, env: Mapping[str, str]) -> str:
+    """Return an address without its last slash."""
+    text = env.get(name, "").rstrip("/")
+    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+        raise ValueError(f"{name}={text!r}: write an address such as http://prometheus.monitoring:9090")
+    return text
+
+
+def _templates(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the queries of a file. One that cannot be used is found out now, and not in a release."""
+    if not (file := env.get(name, "")):
+        return {}
+    try:
+        found = dict(json.loads(Path(file).read_text()))
+        for query in found.values():
+            promql.arguments(query)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name}={file!r}: write a JSON object of queries by name: {error}") from error
+    return found

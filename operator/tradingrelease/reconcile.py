@@ -8,16 +8,19 @@ from typing import Final
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor, Outcome
+from tradingrelease.cluster.measure import verdicts
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import Conflict
-from tradingrelease.policy import hooks, probes
+from tradingrelease.policy import checks, hooks, probes
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
+from tradingrelease.policy.rules.candidate import stands
 
 log: Final = logging.getLogger("tradingrelease.decision")
 
@@ -29,13 +32,14 @@ SOON: Final = 0.1
 class Reconciler:
     """Brings releases to what their authors asked for."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one of everything
+    def __init__(  # noqa: PLR0913, PLR0917 - it holds the pipeline together
         self,
         observer: Observer,
         actor: Actor,
         reporter: Reporter,
         prober: Prober,
         caller: Caller,
+        measurer: Measurer,
         clock: ServerClock,
         notebooks: dict[Key, Notebook],
     ) -> None:
@@ -44,6 +48,7 @@ class Reconciler:
         self._reporter = reporter
         self._prober = prober
         self._caller = caller
+        self._measurer = measurer
         self._clock = clock
         self._notebooks = notebooks
 
@@ -73,9 +78,10 @@ class Reconciler:
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
         self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
-        self._caller.aim(
-            world.key, hooks.calls(world) if world.uid else frozenset()
-        )  # what is stored, not what is to be
+        # What is stored, not what is to be.
+        self._caller.aim(world.key, hooks.calls(world) if world.uid else frozenset())
+        self._measurer.aim(world.key, checks.wanted(after, stands=stands(after)) if world.uid else frozenset())
+        verdicts.tell(world.key, after if world.uid else None)
         if not world.uid or world.deleting:
             await self._reporter.refuse_orders(world, now)
             self._notebooks.pop(world.key, None)

@@ -30,4 +30,19 @@ QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be look
 WATCH_AGE = Gauge("tradingrelease_watch_age_seconds", "Time since a watch last said anything", ["resource"])
 LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop is late")
 LEADING = Gauge("tradingrelease_leading", "1 while this process holds the lease and works")
+CHECKS = Counter("tradingrelease_check_measurements_total", "Measurements of checks by finding", ["kind", "verdict"])
+CHECK_VALUE = Gauge(
+    "tradingrelease_check_value", "What a check of a release measured last", ["release_namespace", "release", "check"]
+)
+CHECK_VERDICT = Gauge(
+    "tradingrelease_check_verdict",
+    "1 for the verdict of a check that judges a release now",
+    ["release_namespace", "release", "check", "during", "verdict"],
+)
 PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])
+
+
+def check_value(namespace: str, release: str, check: str, value: float | None) -> None:
+    """Tell what a check measured last; nothing where it measured no number."""
+    if value is not None:
+        CHECK_VALUE.labels(namespace, release, check).set(value)

@@ -19,6 +19,16 @@ DEFAULTS_OF_A_RELEASE = {
 }
 POD = {"spec": {"containers": [{"name": "main", "image": "migrate:1"}]}}
 DEFAULTS_OF_A_COMPONENT = {"minReadySeconds": 5, "progressDeadline": "10m"}
+DEFAULTS_OF_A_CHECK = {
+    "during": ["Verify", "Watch"],
+    "interval": "10s",
+    "timeout": "5s",
+    "failureLimit": 3,
+    "successLimit": 3,
+    "inconclusiveLimit": 3,
+    "initialDelay": "0s",
+    "dryRun": False,
+}
 DEFAULTS_OF_HEALTH = {"interval": "5s", "timeout": "2s", "successThreshold": 3, "failureThreshold": 3}
 
 # What a typed schema would drop, reorder or fill in.
@@ -141,6 +151,33 @@ def test_an_approval_has_defaults(server, release, changed):
 
 def test_replicas_have_no_default(server, release):
     assert "replicas" not in server.accepted(release)["spec"]["components"][0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"http": {"service": "backend", "path": "/orders?limit=1", "port": 80}},
+        {
+            "http": {
+                "service": "backend",
+                "path": "/",
+                "port": "http",
+                "headers": [{"name": "Accept", "value": "a/b;q=1"}],
+            }
+        },
+        {"prometheus": {"query": 'up{revision="$(revision)"}', "expect": "result == 1.0"}},
+        {"prometheus": {"template": "error-rate", "component": "backend", "expect": "result < 0.05"}},
+        {"logs": {"component": "backend", "pattern": "(?i)error", "allow": "retrying", "maxPerMinute": 3}},
+        {"pods": {}},
+        {"pods": {"component": "backend", "restarts": 1, "readinessFlaps": 2}},
+    ],
+    ids=lambda kind: next(iter(kind)),
+)
+def test_a_check_gets_its_defaults(server, release, changed, kind):
+    stored = server.accepted(changed(release, {"spec/checks": [{"name": "orders", **kind}]}))["spec"]["checks"]
+
+    assert len(stored) == 1
+    assert _within({"name": "orders", **DEFAULTS_OF_A_CHECK, **kind}, stored[0])
 
 
 @pytest.mark.parametrize("name", ["minimal.yaml", "full.yaml"])

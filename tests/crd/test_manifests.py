@@ -26,6 +26,7 @@ GRANTED = {
     "jobs.batch": [*READ, "create", "patch", "delete"],
     "services": [*READ, "create", "patch", "delete"],
     "pods": READ,
+    "pods/log": ["get"],
     "endpointslices.discovery.k8s.io": READ,
     "events": ["create"],
 }

@@ -17,6 +17,15 @@ def asking(path="/healthz", port="http", **more):
     return {HEALTH: {"httpGet": {"path": path, "port": port}, **more}}
 
 
+def checking(name="check", **fields):
+    """Write one check."""
+    return {"spec/checks": [{"name": name, **fields}]}
+
+
+SERVICE = {"service": "backend", "path": "/", "port": "http"}
+LIMITS = ("failureLimit", "successLimit", "inconclusiveLimit")
+ONE_KIND = "write exactly one of prometheus, http, logs and pods"
+
 NAME = "write metadata.name with lower-case letters, digits and '-' only"
 COMPONENT_NAME = "write lower-case letters, digits and '-' only"
 SERVICE_NAME = "write the bare name of a Service of this namespace, such as backend"
@@ -245,6 +254,62 @@ REFUSED_RELEASES = [
     ({"spec/approvals": [{"at": "BeforeSwitch"}] * 2}, 'approvals[1]: Duplicate value: {"at":"BeforeSwitch"}'),
     # words
     ({"spec/onDelete": "Delete"}, 'supported values: "Keep", "Remove"'),
+    # checks
+    (checking(), ONE_KIND),
+    (checking(http=SERVICE, pods={}), ONE_KIND),
+    (checking(http=None), ONE_KIND),
+    (checking(name="Orders", pods={}), "write lower-case letters, digits and '-' only"),
+    (checking(name="o" * 51, pods={}), "name: Too long: may not be more than 50"),
+    (
+        {"spec/checks": [{"name": "a", "pods": {}}, {"name": "a", "pods": {}}]},
+        'checks[1]: Duplicate value: {"name":"a"}',
+    ),
+    ({"spec/checks": [{"pods": {}}]}, "checks[0].name: Required value"),
+    (
+        {"spec/checks": [{"name": f"c{place}", "pods": {}} for place in range(33)]},
+        "checks: Too many: 33: must have at most 32 items",
+    ),
+    (checking(pods={}, during=[]), "during in body should have at least 1 items"),
+    (checking(pods={}, during=["Deploy"]), 'supported values: "Verify", "Watch"'),
+    (checking(pods={}, interval="999ms"), "write a duration from 1s to 1h, such as 10s"),
+    (checking(pods={}, timeout="31s", interval="1m"), "write a duration from 100ms to 30s, such as 5s"),
+    (checking(pods={}, interval="2s"), "write a timeout of at most the interval"),
+    (checking(pods={}, initialDelay="25h"), "write a duration from 0s to 24h, such as 30s"),
+    *[(checking(pods={}, **{limit: 0}), f"{limit} in body should be greater than or equal to 1") for limit in LIMITS],
+    *[(checking(pods={}, **{limit: 101}), f"{limit} in body should be less than or equal to 100") for limit in LIMITS],
+    (checking(http={**SERVICE, "service": "other/backend"}), "write the bare name of a Service of this release"),
+    (checking(http={**SERVICE, "service": "backend.other.svc"}), "write the bare name of a Service of this release"),
+    (checking(http={**SERVICE, "path": "http://evil/"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "path": "//evil/"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "path": "/a\r\nHost: evil"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "port": 0}), "write a number from 1 to 65535 without quotes, such as 80"),
+    (checking(http={**SERVICE, "method": "DELETE"}), 'supported values: "GET", "HEAD", "POST"'),
+    (checking(http={**SERVICE, "host": "evil"}), 'unknown field "spec.checks[0].http.host"'),
+    *[
+        (
+            checking(http={**SERVICE, "headers": [{"name": name, "value": "x"}]}),
+            "leave out Host, User-Agent, Authorization",
+        )
+        for name in ("Host", "hOsT", "Authorization", "Cookie", "Transfer-Encoding", "Content-Length", "Connection")
+    ],
+    (checking(http={**SERVICE, "headers": [{"name": "A:b", "value": "x"}]}), "write letters, digits and '-' only"),
+    (
+        checking(http={**SERVICE, "headers": [{"name": "A", "value": "x\r\nHost: evil"}]}),
+        "write printable ASCII characters only",
+    ),
+    (checking(prometheus={"expect": "result < 1.0"}), "write either a query or a template"),
+    (
+        checking(prometheus={"expect": "result < 1.0", "query": "up", "template": "up"}),
+        "write either a query or a template",
+    ),
+    (checking(prometheus={"query": "up"}), "prometheus.expect: Required value"),
+    (
+        checking(prometheus={"query": "up", "expect": "result > 0.0", "server": "http://evil"}),
+        'unknown field "spec.checks[0].prometheus.server"',
+    ),
+    (checking(logs={"component": "backend"}), "logs.pattern: Required value"),
+    (checking(pods={"restarts": -1}), "restarts in body should be greater than or equal to 0"),
+    (checking(pods={"component": "Back"}), "write the name of a component of this release, such as backend"),
     # misspelt, and what there is not
     ({"spec/retian": {}}, 'unknown field "spec.retian"'),
     ({f"{COMPONENT}/minReadySecond": 3}, 'unknown field "spec.components[0].minReadySecond"'),

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 from tradingrelease.policy import names
+from tradingrelease.policy.measurements import Finding, Verdict
 from tradingrelease.policy.reasons import Action
 
-from tests.builders import a_component, a_health, a_hook, a_spec, a_template
+from tests.builders import a_check, a_component, a_health, a_hook, a_spec, a_template
 from tests.simulator import Behaviour, Simulator, Task
 
 ALL_WEEK = {
@@ -438,6 +439,91 @@ def approved_before_anything_is_done():
     return sim.run(minutes=20)
 
 
+def checked(**fields):
+    """Return the spec of version 2.0.0 with one check, beside 1.0.0 that has none."""
+    return a_spec("2.0.0", checks=[a_check("orders", **fields)])
+
+
+FAILS = Finding(Verdict.FAILED, "HTTP 200, expect is false")
+SAYS_NOTHING = Finding(Verdict.INCONCLUSIVE, "Prometheus gave no answer within 2 s")
+
+
+def check_passes_in_verify_and_in_the_watch():
+    sim = released("1.0.0")
+    sim.apply(checked())
+    return sim.run(minutes=20)
+
+
+def check_fails_in_verify():
+    sim = released("1.0.0")
+    sim.findings["orders"] = FAILS
+    sim.apply(checked())
+    return sim.run(minutes=20)
+
+
+def check_fails_in_the_watch():
+    sim = released("1.0.0")
+    sim.apply(checked())
+    sim.run_until(lambda s: s.live == "2.0.0", minutes=1).run(minutes=1)
+    sim.findings["orders"] = FAILS
+    return sim.run(minutes=20)
+
+
+def check_fails_in_the_watch_and_blue_is_bad():
+    sim = released("1.0.0")
+    sim.apply(checked())
+    sim.run_until(lambda s: s.live == "2.0.0", minutes=1).run(minutes=1)
+    sim.findings["orders"], sim.behaviours["backend:1.0.0"] = FAILS, Behaviour(healthy=False)
+    sim.run(seconds=20)
+    del sim.findings["orders"]
+    return sim.run(minutes=20)
+
+
+def check_says_nothing_in_verify():
+    sim = released("1.0.0")
+    sim.findings["orders"] = SAYS_NOTHING
+    sim.apply(checked())
+    return sim.run(minutes=20)
+
+
+def check_says_nothing_in_the_watch():
+    sim = released("1.0.0")
+    sim.apply(checked(during=["Watch"]))
+    sim.run_until(lambda s: s.live == "2.0.0", minutes=1).run(minutes=1)
+    sim.findings["orders"] = SAYS_NOTHING
+    sim.run(minutes=20)
+    del sim.findings["orders"]
+    return sim.run(minutes=1)
+
+
+def check_that_is_only_reported_fails():
+    sim = released("1.0.0")
+    sim.findings["orders"] = FAILS
+    sim.apply(checked(dryRun=True))
+    return sim.run(minutes=20)
+
+
+def check_is_measured_anew_after_a_restart():
+    sim = released("1.0.0")
+    sim.apply(checked())
+    sim.run_until(lambda s: any(t.passed for t in s.tallies.values()), minutes=1)
+    sim.restart()
+    sim.run_until(lambda s: s.live == "2.0.0", minutes=1).run(minutes=14, seconds=50)
+    sim.restart()
+    return sim.run(minutes=2)
+
+
+def crashes_that_a_check_allows():
+    sim = released("1.0.0")
+    sim.apply(a_spec("2.0.0", checks=[a_check("stable", pods={"restarts": 1})]))
+    sim.run_until(lambda s: s.live == "2.0.0", minutes=1).run(minutes=1)
+    pod = sim.pods_of(f"shop-backend-{names.digest(a_template(version='2.0.0'))}")[0].uid
+    sim.crash(pod)
+    sim.run(minutes=1)
+    sim.crash(pod)
+    return sim.run(minutes=1)
+
+
 STORIES = [
     approved_by_a_second_person,
     approval_for_another_revision_or_attempt,
@@ -452,6 +538,15 @@ STORIES = [
     blue_is_unwell_after_a_hook,
     nobody_goes_back_across_an_irreversible_hook,
     aborted_while_its_hook_runs,
+    check_passes_in_verify_and_in_the_watch,
+    check_fails_in_verify,
+    check_fails_in_the_watch,
+    check_fails_in_the_watch_and_blue_is_bad,
+    check_says_nothing_in_verify,
+    check_says_nothing_in_the_watch,
+    check_that_is_only_reported_fails,
+    check_is_measured_anew_after_a_restart,
+    crashes_that_a_check_allows,
     first_release,
     upgrade_of_three_components,
     upgrade_of_one_component_of_three,

@@ -5,7 +5,7 @@ The `kubernetes` client is not used on the hot path: a PATCH through it costs fo
 
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -181,6 +181,23 @@ class Api:
         except NotFound:
             return False
         return any(resource["name"] == kind.plural for resource in found.get("resources") or ())
+
+    async def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Yield a container's log as it comes; ends with the log."""
+        path = PODS.path(namespace, pod, "log")
+        # A log that is followed says nothing for as long as nothing is written, not even its headers.
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
+        try:
+            async with self._http.get(
+                self._server + path, params=query, timeout=patience, allow_redirects=False
+            ) as response:
+                telemetry.API_CALLS.labels("GET", str(response.status)).inc()
+                if response.status >= 300:
+                    raise _error(response.status, await response.read(), None, f"GET {path}")
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"GET {path}: {type(error).__name__}") from error
 
     async def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Json:
         """Create an object; a dry run asks with strict field validation and stores nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from tradingrelease.policy.accept import RETRY
 from tradingrelease.policy.model import Asked, Memory, Refusal
+from tradingrelease.policy.pod_book import Book
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class Notebook:
     confirmed_dead: dict[str, datetime] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
+    pod_book: Book = field(default_factory=dict)
+    """What pods did to themselves."""
     dry_run_at: dict[str, datetime] = field(default_factory=dict)
     """When the API server refused what an outside change can cure."""
     admitted: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from tradingrelease.policy import names
@@ -147,6 +147,7 @@ def service(raw: Json) -> Service:
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
         record=_record(annotations),
         deleting="deletionTimestamp" in metadata,
+        cluster_ip=spec.get("clusterIP", ""),
     )
 
 
@@ -224,8 +225,14 @@ def pod(raw: Json) -> PodRead:
         ),
         unschedulable=scheduled.get("message", "unschedulable") if unschedulable else "",
         unschedulable_since=moment(scheduled["lastTransitionTime"]) if unschedulable else None,
+        ready_since=_changed(conditions.get("Ready") or {}),
     )
     return PodRead(read, _controller(raw, "ReplicaSet"))
+
+
+def _changed(condition: Json) -> datetime | None:
+    at = condition.get("lastTransitionTime")
+    return moment(at) if at else None
 
 
 def _ports(spec: Json) -> dict[str, int]:

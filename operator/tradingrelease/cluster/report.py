@@ -11,6 +11,7 @@ from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.errors import Conflict, Forbidden, NotFound
 from tradingrelease.policy import names, writes
+from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
 from tradingrelease.policy.model import Decision, Note, World
@@ -63,6 +64,7 @@ class Reporter:
             "phase": str(phase(world, decision, found)),
             "conditions": merged(world.conditions, found, world.generation, now),
         }
+        wanted = in_status(world, wanted)
         wanted = {key: value for key, value in wanted.items() if value is not None}
         stored = dict(release.status)
         plain = _plain(wanted)

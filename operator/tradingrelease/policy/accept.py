@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from tradingrelease.policy import hooks, manifests, names
+from tradingrelease.policy import checks, hooks, manifests, names
 from tradingrelease.policy.model import (
     Decision,
     DryRun,
@@ -40,7 +40,7 @@ def problem(world: World, spec: Spec) -> Problem | None:
                 return found
         if found := _unlisted(world, spec, component):
             return found
-    said = hooks.problem(world, spec)
+    said = hooks.problem(world, spec) or checks.unmeasurable(world, spec)
     return Problem(*said) if said else None
 
 

@@ -27,6 +27,7 @@ from tradingrelease.policy.rules.candidate import (
     spec_is_accepted,
     traffic_is_on_the_candidate,
 )
+from tradingrelease.policy.rules.checks import candidate_passes_its_checks, live_can_be_judged
 from tradingrelease.policy.rules.chores import (
     leftovers_go,
     live_is_annotated,
@@ -69,6 +70,7 @@ URGENT: Final[tuple[Rule, ...]] = (
     a_switch_is_one_act,  # from its first Service to its last
     traffic_has_a_home,  # what is live exists
     live_is_healthy,  # else back to blue, if blue stands
+    live_can_be_judged,  # what nobody can measure is not proven
     orders_are_answered,  # people before plans
     selectors_are_ours,  # traffic goes where it was sent
     nobody_edited_ours,  # what runs is what was written
@@ -95,6 +97,7 @@ CANDIDATE: Final[tuple[Rule, ...]] = (
     approvals_come_before_green,  # people first
     hooks_come_before_green,  # migrations, and blue is still well after them
     candidate_may_fail,  # in seconds where that is certain
+    candidate_passes_its_checks,  # one that failed ends the attempt
     candidate_is_deployed,  # one Deployment per changed component, one preview per Service
     verified_candidate_runs_its_hooks,  # smoke tests on its previews
     candidate_may_switch,  # no freeze holds it

@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tradingrelease.policy.calendars import NOT_READ, Calendar, NoCalendar
-from tradingrelease.policy.spec import duration
+from tradingrelease.policy.fields import duration
 from tradingrelease.policy.windows import (
     WEEK,
     Between,

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tradingrelease.policy import names
+from tradingrelease.policy import checks, names
 from tradingrelease.policy.manifests import owner
 from tradingrelease.policy.memory import stamp
 from tradingrelease.policy.model import (
@@ -30,7 +30,7 @@ from tradingrelease.policy.model import (
     World,
     scope,
 )
-from tradingrelease.policy.pods import LONGEST_WORDS, crashed_since
+from tradingrelease.policy.pods import LONGEST_WORDS
 from tradingrelease.policy.reasons import Moment, Progress
 from tradingrelease.policy.spec import Hook, Spec
 
@@ -304,7 +304,7 @@ def blue(world: World, run: HookRun) -> tuple[str, str]:
         deployment = world.deployment(member.name, member.revision)
         if deployment is None or deployment.replicas == 0:
             continue
-        if run.started_at and (text := crashed_since(world, deployment, run.started_at)):
+        if run.started_at and (text := checks.crashed_since(world, deployment, run.started_at)):
             return f"component {member.name}: {text}", ""
         health = world.health_of(live.stack.revision, member.name)
         for pod in world.pods_of(deployment):

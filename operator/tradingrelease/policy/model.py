@@ -11,6 +11,7 @@ from typing import Any
 
 from tradingrelease.policy import names
 from tradingrelease.policy.freezes import Freeze
+from tradingrelease.policy.measurements import Offers, Page, Tally
 from tradingrelease.policy.reasons import Action, Cause, Consent, Moment, Outcome, Progress
 from tradingrelease.policy.spec import Health, Rejected, Spec
 
@@ -338,6 +339,7 @@ class Service:
     publish_not_ready: bool
     record: Record | None
     deleting: bool = False
+    cluster_ip: str = ""
 
     @property
     def selected(self) -> str | None:
@@ -443,6 +445,8 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str
     unschedulable_since: datetime | None
+    ready_since: datetime | None = None
+    """When `ready` last changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,6 +629,11 @@ class World:
     """Who applied the spec of now."""
     trusted_accounts: frozenset[str] = frozenset()
     """Accounts (of CI) that act for others and have to say for whom."""
+    tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
+    """By scope (see `scope`) and name of the check."""
+    pod_book: Mapping[str, Page] = field(default_factory=dict)
+    """What pods did to themselves, by uid."""
+    offers: Offers = field(default_factory=Offers)
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""

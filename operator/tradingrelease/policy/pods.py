@@ -76,22 +76,6 @@ def crash(container: Container) -> str:
     return f"crashed {container.crashes} times, last: {how}"
 
 
-def crashed_since(world: World, deployment: Deployment, moment: datetime) -> str:
-    """Say which container of a Deployment died by itself after a moment; "" if none did.
-
-    A kubelet tells whole seconds: who died in the second of the moment counts, since missing a crash in the watch is
-    worse than taking one right before the switch for bad.
-    """
-    second = moment.replace(microsecond=0)
-    for pod in world.pods_of(deployment):
-        for container in pod.containers:
-            if container.died in LOST_WITH_THEIR_NODE:
-                continue
-            if container.died_at and container.died_at >= second and container.exit_code != 0:
-                return f"pod {pod.name}, container {container.name}: {crash(container)}"
-    return ""
-
-
 def ready(world: World, deployment: Deployment) -> tuple[Pod, ...]:
     """Return the pods of a Deployment that are Ready and not on their way out."""
     return tuple(pod for pod in world.pods_of(deployment) if pod.ready)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import accept, acts, approvals, manifests, names
+from tradingrelease.policy import accept, acts, approvals, checks, manifests, names
 from tradingrelease.policy.absorb import drop_candidate, latch_candidate, promoted, remember
 from tradingrelease.policy.hooks import begun, next_attempt
 from tradingrelease.policy.model import (
@@ -319,6 +319,8 @@ class Pending:
     available: bool
     """Its replicas are all there; what lacks is evidence."""
     component: str = ""
+    stalled: bool = False
+    """Only a person can help."""
 
 
 def candidate_may_fail(world: World, now: datetime) -> Decision | None:
@@ -386,6 +388,15 @@ def pending(world: World) -> Iterator[Pending]:
         yield from _of(member, _not_resolved(world, member))
     for member in candidate.stack.members:
         yield from _of(member, _not_healthy(world, candidate, member))
+    for lack in checks.lacking(world, checks.candidate(world)):
+        yield Pending(lack.reason, lack.message, True, lack.component, lack.stalled)  # noqa: FBT003
+
+
+def stands(world: World) -> bool:
+    """Tell whether the candidate has its replicas, each an endpoint of its previews: what checks are begun on."""
+    candidate = world.memory.candidate
+    members = candidate.stack.members if candidate else ()
+    return not any(any(_not_available(world, m)) or any(_not_resolved(world, m)) for m in members)
 
 
 def _of(member: Member, found: Iterator[Pending]) -> Iterator[Pending]:
@@ -475,7 +486,8 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
     if candidate is None:
         return None
     if lacking := first_pending(world):
-        return Decision(Rest(), rule, lacking.reason, lacking.message, look_again=_deadline(world, candidate, now))
+        wait = _deadline(world, candidate, now)
+        return Decision(Rest(), rule, lacking.reason, lacking.message, look_again=wait, stalled=lacking.stalled)
     if world.memory.paused:
         return Decision(
             Rest(),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from tradingrelease.policy import acts, drift, manifests, names, signals
+from tradingrelease.policy import acts, checks, drift, manifests, names, signals
 from tradingrelease.policy.absorb import close
 from tradingrelease.policy.hooks import pending_after_switch
 from tradingrelease.policy.model import (
@@ -30,7 +30,7 @@ from tradingrelease.policy.model import (
     World,
     scope,
 )
-from tradingrelease.policy.pods import crashed_since, not_standing, ready
+from tradingrelease.policy.pods import not_standing, ready
 from tradingrelease.policy.probes import pod_targets
 from tradingrelease.policy.reasons import Cause, Outcome
 from tradingrelease.policy.rules.hooks import failed_after_switch, halted
@@ -258,11 +258,13 @@ def failing(world: World, live: Live, now: datetime) -> Failure | None:
             continue
         if found := _member_failing(world, live, member, deployment):
             return found
-    return None
+    judged = checks.watched(world)
+    check = judged and (checks.pods_failing(world, judged) or checks.failing(world, judged))
+    return Failure(*check) if check else None
 
 
 def _member_failing(world: World, live: Live, member: Member, deployment: Deployment) -> Failure | None:
-    if text := crashed_since(world, deployment, _switched(world, live)):
+    if text := checks.crashed(world, live, member, deployment):
         return Failure("Crashed", f"component {member.name} crashed in its watch: {text}")
     health = world.health_of(live.stack.revision, member.name)
     if health is None:
@@ -275,12 +277,6 @@ def _member_failing(world: World, live: Live, member: Member, deployment: Deploy
             text = f"component {member.name}, pod {pod.name}: health failed {times}: {streak.last}"
             return Failure("HealthFailed", text)
     return None
-
-
-def _switched(world: World, live: Live) -> datetime:
-    """Return when live's switch was written: a crash counts also if nobody had seen the switch complete by then."""
-    written = (e.switched for e in world.memory.history if e.revision == live.stack.revision and e.switched)
-    return min(next(written, live.since), live.since)
 
 
 def next_death(world: World, now: datetime) -> timedelta | None:
@@ -357,6 +353,8 @@ def live_is_proven(world: World, now: datetime) -> Decision | None:
     if pending_after_switch(live.hooks):
         return None
     if now < ends or signals.unread(world) or any_dead(world) or failing(world, live, now):
+        return None
+    if any(checks.lacking(world, checks.watched(world))):
         return None
     history = close(
         world.memory.history,
