@@ -7,7 +7,7 @@ import pytest
 from tradingrelease.policy import absorb as rules
 from tradingrelease.policy import names
 from tradingrelease.policy.absorb import absorb
-from tradingrelease.policy.model import Answer, Latched, Live, Memory, Record, Retained
+from tradingrelease.policy.model import Answer, Latched, Left, Live, Memory, Record, Retained
 from tradingrelease.policy.reasons import Action, Cause, Outcome
 
 from tests.builders import (
@@ -127,7 +127,7 @@ def rolled_back(release=None, **fields):
 
 def test_after_a_rollback_blue_is_live_and_proven_and_what_it_left_is_latched():
     memory, notes = told(rolled_back(latches=True, reason="HealthFailed"))
-    assert memory.live == Live(V1, NOW, NOW, NOW, 2)
+    assert memory.live == Live(V1, NOW, NOW, NOW, 2, left=Left(V2.revision, V2.version, 1))
     assert memory.latched == (Latched(V2, "HealthFailed", "why", BEFORE),)
     assert [r.stack.version for r in memory.retained] == ["0.9.0"]
     restored, left = memory.history[0], next(e for e in memory.history if e.revision == V2.revision)
