@@ -18,7 +18,7 @@ from tradingrelease import events, telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor
 from tradingrelease.cluster.api import FREEZES, RELEASES, WATCHED, Api, Kind, WatchAges, session
-from tradingrelease.cluster.cache import UNREADABLE, Cache
+from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
@@ -30,6 +30,7 @@ from tradingrelease.config import Config
 from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
 from tradingrelease.policy.model import Key
 from tradingrelease.policy.reasons import Phase
+from tradingrelease.policy.spec import UNREADABLE
 from tradingrelease.reconcile import Reconciler
 from tradingrelease.workqueue import WorkQueue
 
@@ -70,7 +71,7 @@ class App:
         """Run until told to stop. Raises SourceLost, or what a task of ours failed with."""
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
-            api = Api(self.credentials, http, (lambda: elector.leads) if elector else (lambda: True))
+            api = Api(self.credentials, http, lambda: elector is None or elector.leads)
             observer = Observer(api, self.cache, self.prober, self.notebooks, self.calendars)
             actor = Actor(api, self.cache, self.prober)
             reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)

@@ -63,7 +63,7 @@ def config_map_name(market: str) -> str:
 
 
 def manifests(calendar: Calendar, name: str, namespace: str) -> Iterator[dict[str, Any]]:
-    """Yield the ConfigMap, and the right to read this one ConfigMap for the operator (ADR 12)."""
+    """Yield the ConfigMap, and the right to read this one ConfigMap for the operator (ADR 14)."""
     metadata: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
     yield {
         "apiVersion": "v1",

@@ -12,7 +12,7 @@ import yaml
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
 from tests.chart.helm import ROOT, only
-from tests.chart.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.apiserver
 

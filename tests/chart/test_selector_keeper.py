@@ -8,7 +8,7 @@ import pytest
 
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
-from tests.chart.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.apiserver
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tests.chart.helm import ROOT
-from tests.chart.waiting import eventually
+from tests.waiting import eventually
 
 OPERATOR = "system:serviceaccount:tradingrelease-system:tradingrelease-operator"
 TEAM = {

@@ -1,6 +1,5 @@
 """One API server for all tests of this folder, with all CRDs, and the manifests that the tests begin with."""
 
-import copy
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import yaml
 
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
+from tests.inputs.mutate import put
 
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = [ROOT / "crds" / f"{kind}.yaml" for kind in ("tradingreleases", "releasecommands", "releasefreezes")]
@@ -32,7 +32,7 @@ def namespace(server):
 @pytest.fixture
 def changed():
     """Copy a manifest and change it: JSON pointer -> value, or ... to take it away."""
-    return _changed
+    return put
 
 
 @pytest.fixture
@@ -71,19 +71,3 @@ def freeze():
 def crd(request):
     """Read each CRD as it is written."""
     return yaml.safe_load(request.param.read_text())
-
-
-def _changed(manifest, changes):
-    result = copy.deepcopy(manifest)
-    for path, value in changes.items():
-        *way, last = (int(step) if step.isdigit() else step.replace("~1", "/") for step in path.split("/"))
-        place = result
-        for step in way:
-            place = place[step]
-        if value is ...:
-            del place[last]
-        elif isinstance(place, list) and last == len(place):
-            place.append(value)
-        else:
-            place[last] = value
-    return result

@@ -24,6 +24,7 @@ from tests.e2e.api import Access, Api, ApiError, Json
 from tests.e2e.process import Operator
 from tests.e2e.recorder import KINDS, Recorder
 from tests.oracle import PREVIEW_OF, Recorded, State, Violation, annotation, check, label, our_writes, switch_record
+from tests.waiting import eventually
 
 CATCH_UP = 20.0
 REST, RESTS_WITHIN = 2.0, 20.0
@@ -132,10 +133,10 @@ class Arena:
         self.finally_(lift)
         self.api.create(policy)
         self.api.create(binding)
-        self._poll(lambda: self._refuses(service), "the admission policy is in force", 30)
+        self.poll(lambda: self._refuses(service), "the admission policy is in force", 30)
         yield
         lift()
-        self._poll(lambda: not self._refuses(service), "the admission policy is lifted", 30)
+        self.poll(lambda: not self._refuses(service), "the admission policy is lifted", 30)
 
     def _refuses(self, service: str) -> bool:
         body = {"spec": {"selector": {"e2e": "probe"}}}
@@ -146,12 +147,9 @@ class Arena:
             return error.status in {403, 422}
         return False
 
-    def _poll(self, holds: Callable[[], bool], what: str, seconds: float) -> None:
+    def poll(self, holds: Callable[[], object], what: str, seconds: float) -> None:
         """Ask for what no watch tells."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, f"after {seconds:.0f} s it is not so that {what}"
-            time.sleep(0.1)
+        eventually(holds, lambda: f"is it so that {what}\n{self.summary()}", seconds)
 
     def go_live(self, version: str = "1", *components: Json, **spec: Any) -> State:
         """Bring a first release live and wait until it is proven: where most tests begin."""

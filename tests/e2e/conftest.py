@@ -5,7 +5,6 @@ Run inside the cluster's network: `devcluster/exec .venv/bin/python -m pytest te
 
 import fcntl
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ import yaml
 
 from tests.e2e.api import Access
 from tests.e2e.arena import Arena
+from tests.e2e.installed import ACCOUNT, FILES, ROOT, SYSTEM, kubectl
 
-ROOT = Path(__file__).resolve().parents[2]
-SYSTEM, ACCOUNT = "tradingrelease-system", "tradingrelease-operator"
 REPORT = pytest.StashKey[pytest.TestReport]()
 
 
@@ -33,12 +31,6 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def kubectl(*arguments):
-    answer = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False, timeout=120)
-    assert answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr}"
-    return answer.stdout
-
-
 @pytest.fixture(scope="session")
 def access():
     assert os.environ.get("KUBECONFIG"), "run these tests through devcluster/exec: they need the cluster's network"
@@ -54,11 +46,7 @@ def operator_kubeconfig(access, tmp_path_factory):
     with (shared / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            files = [
-                ROOT / "crds",
-                *(ROOT / "manifests" / f"{f}.yaml" for f in ("namespace", "serviceaccount", "rbac")),
-            ]
-            kubectl("apply", "--server-side", "--force-conflicts", *(f"--filename={file}" for file in files))
+            kubectl("apply", "--server-side", "--force-conflicts", *(f"--filename={file}" for file in FILES))
             kubectl("wait", "--for=condition=Established", "--timeout=60s", *_crds())
             token = kubectl("create", "token", ACCOUNT, f"--namespace={SYSTEM}", "--duration=8h")
             target.write_text(_as_operator(token))

@@ -37,7 +37,7 @@ def between(arena, seconds, begin=0):
 
 def told(arena, name, holds, what, seconds=20.0):
     """Wait until a freeze says something of itself."""
-    arena._poll(lambda: holds((arena.api.get("ReleaseFreeze", name) or {}).get("status") or {}), what, seconds)
+    arena.poll(lambda: holds((arena.api.get("ReleaseFreeze", name) or {}).get("status") or {}), what, seconds)
     return arena.api.get("ReleaseFreeze", name)["status"]
 
 
@@ -142,7 +142,7 @@ def test_an_operator_that_is_newer_than_the_crds_works_and_takes_freezes_up_once
     arena.go_live("1")
     assert "their CRD is not installed: there are none" in arena.operator.log.read_text()
     install(arena)
-    arena._poll(lambda: not arena.operator.runs, "it ends, to be started anew", 60)
+    arena.poll(lambda: not arena.operator.runs, "it ends, to be started anew", 60)
     assert arena.operator.stop() == 1
     arena.operator.start()
     arena.apply(freeze(between=between(arena, 3600)))

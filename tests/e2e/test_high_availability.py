@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tests.e2e.builders import component, deployment, release, service, template
-from tests.e2e.conftest import ACCOUNT, SYSTEM
 from tests.e2e.faults import breakable, spoil
+from tests.e2e.installed import ACCOUNT, SYSTEM
 from tests.e2e.process import Operator
 from tests.e2e.scenes import of_version, revision_of, rolled_back
 
@@ -27,7 +27,7 @@ class Replicas:
         arena.operator.stop()
         arena.operator.start(**self._lease)
         self.members = [arena.operator, self._another(), self._another()]
-        self._until(lambda: self.members[0].leads, "the first operator leads")
+        self.until(lambda: self.members[0].leads, "the first operator leads")
 
     def _another(self):
         log = self._arena.folder / f"operator-{next(self._numbers)}.log"
@@ -50,20 +50,18 @@ class Replicas:
         """End the leader, wait until another one leads, and let a new one stand by. Seconds without a leader."""
         leader = self.leader
         self.members.remove(leader)
-        self._until(lambda: all(m.ask("/readyz")[0] == 200 for m in self.members), "the others stand by")
+        self.until(lambda: all(m.ask("/readyz")[0] == 200 for m in self.members), "the others stand by")
         began = time.monotonic()
         end(leader)
-        self._until(lambda: any(m.leads for m in self.members), "another one leads")
+        self.until(lambda: any(m.leads for m in self.members), "another one leads")
         took = time.monotonic() - began
         self.takeovers.append(took)
         self.members.append(self._another())
         return took
 
-    def _until(self, holds, what):
-        deadline = time.monotonic() + 30
-        while not holds():
-            assert time.monotonic() < deadline, f"after 30 s it is not so that {what}\n{self._arena.summary()}"
-            time.sleep(0.02)
+    def until(self, holds, what):
+        """Wait for what an operator says of itself."""
+        self._arena.poll(holds, what, 30)
 
 
 @pytest.fixture
@@ -147,11 +145,11 @@ def test_a_leader_that_was_paused_and_goes_on_does_no_harm(arena, replicas):
     paused = replicas.leader
     others = [member for member in replicas.members if member is not paused]
     with paused.frozen():
-        replicas._until(lambda: any(other.leads for other in others), "another one leads")
+        replicas.until(lambda: any(other.leads for other in others), "another one leads")
         arena.until(lambda s: s.ready("2"), "version 2 is live and proven", 90)
         arena.apply(release("3", component(pods=template(version="3")), watch={"for": "4s", "deadAfter": "3s"}))
         arena.until(lambda s: s.candidate() == "3", "version 3 is the candidate")
-    replicas._until(lambda: not paused.leads, "its time is over, and it knows")
+    replicas.until(lambda: not paused.leads, "its time is over, and it knows")
     arena.until(lambda s: s.ready("3"), "version 3 is live and proven", 90)
     assert [m["cause"] for m in arena.switches()] == ["Promote"] * 3
     arena.settled(8)
@@ -160,6 +158,6 @@ def test_a_leader_that_was_paused_and_goes_on_does_no_harm(arena, replicas):
 def test_a_standby_writes_nothing(arena, replicas):
     arena.go_live("1")
     standby = replicas.standby
-    replicas._until(lambda: standby.ask("/readyz")[0] == 200, "it stands by")
+    replicas.until(lambda: standby.ask("/readyz")[0] == 200, "it stands by")
     lines = [line for line in standby.metrics().splitlines() if line.startswith("tradingrelease_api_calls_total")]
     assert {line.split('verb="')[1].split('"')[0] for line in lines} == {"GET"}

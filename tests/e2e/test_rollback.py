@@ -79,10 +79,10 @@ def unanswerable(arena):
     arena.finally_(lift)
     arena.api.create(policy)
     arena.api.create(binding)
-    arena._poll(refuses, "no status can be written", 60)
+    arena.poll(refuses, "no status can be written", 60)
     yield
     lift()
-    arena._poll(lambda: not refuses(), "statuses can be written again", 60)
+    arena.poll(lambda: not refuses(), "statuses can be written again", 60)
 
 
 # --- rollback ---------------------------------------------------------------------------------------------------------

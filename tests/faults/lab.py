@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import yaml
 
 from devcluster.cluster import ControlPlane
+from tests.apiserver import Server
 from tests.e2e.api import Access
+from tests.e2e.installed import ACCOUNT, FILES, ROOT, SYSTEM
 from tests.faults.node import Node
 from tests.faults.nursery import Nursery
 from tests.faults.proxy import Upstream
-from tests.faults.stage import ACCOUNT, SYSTEM, Lab
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faults.stage import Lab
 
 
 @contextlib.contextmanager
@@ -41,22 +40,17 @@ def opened(name: str, folder: Path) -> Iterator[Lab]:
 
 def _install(plane: ControlPlane) -> None:
     """Install CRDs and rights, as an administrator does."""
-    files = [ROOT / "crds", *(ROOT / "manifests" / f"{f}.yaml" for f in ("namespace", "serviceaccount", "rbac"))]
-    _kubectl(plane, "apply", "--server-side", *(f"--filename={file}" for file in files))
+    kubectl = Server(plane).kubectl
+    kubectl("apply", "--server-side", *(f"--filename={file}" for file in FILES))
     crds = [f"crd/{body['metadata']['name']}" for body in _crds()]
-    _kubectl(plane, "delete", "clusterrolebinding", ACCOUNT)  # each run binds the role in its own namespace
-    _kubectl(plane, "wait", "--for=condition=Established", "--timeout=60s", *crds)
+    kubectl("delete", "clusterrolebinding", ACCOUNT)  # each run binds the role in its own namespace
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
     plane.restart("controller-manager")  # a garbage collector that runs already learns of new kinds 30 s later
 
 
 def _crds() -> list[dict]:
     bodies = [yaml.safe_load(file.read_text()) for file in sorted((ROOT / "crds").glob("*.yaml"))]
     return [body for body in bodies if body.get("kind") == "CustomResourceDefinition"]
-
-
-def _kubectl(plane: ControlPlane, *arguments: str) -> None:
-    done = subprocess.run(plane.command(["kubectl", *arguments]), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
 
 
 async def _begin(plane: ControlPlane) -> tuple[Upstream, Node, str]:

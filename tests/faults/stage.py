@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from devcluster.cluster import ControlPlane
 from tests.e2e.api import Access, Api, ApiError
+from tests.e2e.installed import ACCOUNT, SYSTEM
 from tests.e2e.recorder import Recorder
 from tests.faults import normal
 from tests.faults.catalogue import FAULTS
@@ -28,7 +29,6 @@ from tests.oracle import State, check
 
 Json = dict[str, Any]
 
-SYSTEM, ACCOUNT = "tradingrelease-system", "tradingrelease-operator"
 PATIENCE = 90.0
 """Seconds in which a run must come to an end, faults included."""
 STAYS = 0.4

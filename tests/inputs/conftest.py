@@ -7,7 +7,6 @@ harms it fails all others: `healthy` in the end says which line of its log tells
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,13 +15,10 @@ import yaml
 
 from devcluster.cluster import ControlPlane
 from tests.e2e.api import Access, Api
+from tests.e2e.installed import ACCOUNT, FILES, SYSTEM, kubectl
 from tests.e2e.process import Operator
 from tests.inputs.nodes import Nodes
 from tests.inputs.place import Place
-
-ROOT = Path(__file__).resolve().parents[2]
-SYSTEM, ACCOUNT = "tradingrelease-system", "tradingrelease-operator"
-INSTALLED = (ROOT / "crds", *(ROOT / "manifests" / f"{name}.yaml" for name in ("namespace", "serviceaccount", "rbac")))
 
 
 def pytest_collection_modifyitems(items):
@@ -42,15 +38,9 @@ def plane():
     ):
         for key, value in plane.environment().items():
             environment.setenv(key, value)
-        kubectl("apply", "--server-side", *(f"--filename={file}" for file in INSTALLED))
+        kubectl("apply", "--server-side", *(f"--filename={file}" for file in FILES))
         kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         yield plane
-
-
-def kubectl(*arguments):
-    answer = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False, timeout=120)
-    assert answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr}"
-    return answer.stdout
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ What is recorded and how it is judged is shared with the end-to-end tests (`Aren
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from devcluster.cluster import ControlPlane
@@ -81,10 +81,6 @@ class Place(Arena):
             "deployments": sizes,
             "services": {s["metadata"]["name"]: s["spec"]["selector"] for s in found.all("Service")},
         }
-
-    def poll(self, holds: Callable[[], object], what: str, seconds: float) -> None:
-        """Ask for what no watch of the recorder tells."""
-        self._poll(lambda: bool(holds()), what, seconds)
 
     def refuses(self, body: Json) -> bool:
         """Tell whether the API server would refuse to create something."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import subprocess
 
 import pytest
 from tradingrelease.clock import ServerClock, monotonic
@@ -11,6 +10,7 @@ from tradingrelease.cluster.api import LEASES, Api, WatchAges, session
 from tradingrelease.cluster.credentials import load
 from tradingrelease.cluster.lease import Elector, Pace
 
+from tests.apiserver import Server
 from tests.relay import Mode
 
 PACE = Pace.of(3.0)
@@ -120,13 +120,6 @@ def on_stage(plane, monkeypatch, relayed):
     return run
 
 
-def kubectl(plane, *arguments):
-    answer = subprocess.run(
-        ["kubectl", *arguments], env=plane.environment(), capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-
-
 def test_the_first_leads_and_goes_on_leading(on_stage):
     async def story(stage):
         first, _, second = await stage.two()
@@ -210,7 +203,7 @@ def test_an_api_server_that_goes_and_comes_back_is_led_again(on_stage, plane):
 def test_a_lease_deleted_by_hand_is_made_anew_when_its_holder_can_know(on_stage, plane):
     async def story(stage):
         first, _, second = await stage.two()
-        await asyncio.to_thread(kubectl, plane, "delete", "lease", stage.name)
+        await asyncio.to_thread(Server(plane).kubectl, "delete", "lease", stage.name)
         await stage.until(lambda: first.terms + second.terms == 2, "somebody leads anew")
 
     on_stage(story)
@@ -220,7 +213,9 @@ def test_a_foreign_writer_on_the_lease_costs_no_term(on_stage, plane):
     async def story(stage):
         first, _, second = await stage.two()
         for number in range(5):
-            await asyncio.to_thread(kubectl, plane, "annotate", "lease", stage.name, f"n={number}", "--overwrite")
+            await asyncio.to_thread(
+                Server(plane).kubectl, "annotate", "lease", stage.name, f"n={number}", "--overwrite"
+            )
         await stage.seen_twice()
         assert (first.leads, second.leads, first.terms) == (True, False, 1)
 

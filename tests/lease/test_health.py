@@ -1,30 +1,22 @@
 """/livez and /readyz say what is true: made to fail by a real API server that is away, falls silent, or hangs."""
 
-import json
 import socket
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.apiserver import Server
 from tests.e2e import builders
 from tests.e2e.process import Operator
 from tests.relay import Mode
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def kubectl(plane):
-    def run(*arguments, manifest=None):
-        body = None if manifest is None else json.dumps(manifest)
-        answer = subprocess.run(
-            ["kubectl", *arguments], env=plane.environment(), input=body, capture_output=True, text=True, check=False
-        )
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
-
+    run = Server(plane).kubectl
     run("apply", "--server-side", "-k", str(ROOT / "crds"))
     run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     return run
@@ -42,11 +34,7 @@ def operator(kubectl, relayed, tmp_path):
 
 
 def until(holds, what, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s it is not so that {what}"
-        time.sleep(0.1)
-    return found
+    eventually(holds, lambda: f"is it so that {what}", seconds)
 
 
 def test_it_is_ready_when_its_caches_are_in_and_lives_before(operator):

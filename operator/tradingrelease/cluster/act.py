@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
+from tradingrelease.cluster.anew import read_anew
 from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
 from tradingrelease.cluster.cache import Cache, merged
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
+from tradingrelease.cluster.project import Release, endpoint_slice
 from tradingrelease.cluster.project import deployment as read_deployment
-from tradingrelease.cluster.project import endpoint_slice
 from tradingrelease.cluster.project import service as read_service
 from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
 from tradingrelease.policy import model, names
@@ -118,34 +119,27 @@ class Actor:
                     self._cache.forget(kind, namespace, name)
         except (Conflict, NotFound):
             # The watch that would tell what the write ran into may be dead, and the write would be tried for ever.
-            await self._read_anew(kind, key, name)
+            await read_anew(self._api, self._cache, kind, namespace, name)
             raise
-
-    async def _read_anew(self, kind: Kind, key: Key, name: str) -> Json | None:
-        try:
-            raw = await self._api.get(kind, key.namespace, name)
-        except NotFound:
-            self._cache.forget(kind, key.namespace, name)
-            return None
-        self._cache.store(kind, raw)
-        return raw
 
     async def _read(self, key: Key, request: Read) -> Answer:
         kind = _KINDS[request.resource]
-        raw = await self._read_anew(kind, key, request.name)
+        raw = await read_anew(self._api, self._cache, kind, key.namespace, request.name)
         if raw is None:
             return None
         if kind is SERVICES:
             return read_service(raw)
-        ours = (raw["metadata"].get("labels") or {}).get(names.RELEASE) == key.name
-        return read_deployment(raw) if ours else None
+        return read_deployment(raw) if _ours(key, raw) else None
+
+    async def _release_anew(self, key: Key) -> Release | None:
+        await read_anew(self._api, self._cache, RELEASES, key.namespace, key.name)
+        return self._cache.release(key)
 
     async def _deleted(self, world: World, stored: str) -> Outcome | None:
         """Ask for the release, before a stored spec that was there and went is made anew: it may have gone with it."""
         if not self._cache.was_deleted(STORED, world.key.namespace, stored):
             return None
-        await self._read_anew(RELEASES, world.key, world.key.name)
-        found = self._cache.release(world.key)
+        found = await self._release_anew(world.key)
         return None if found and found.uid == world.uid else Outcome(SOON, "the release was deleted")
 
     async def _outdated(self, world: World) -> Outcome | None:
@@ -156,8 +150,7 @@ class Actor:
         """
         if not world.uid:
             return None  # that it is gone was read directly
-        await self._read_anew(RELEASES, world.key, world.key.name)
-        found = self._cache.release(world.key)
+        found = await self._release_anew(world.key)
         same = found is not None and (found.uid, found.version) == (world.uid, world.version)
         return None if same else Outcome(SOON, "the release changed meanwhile")
 
@@ -170,7 +163,7 @@ class Actor:
         except Conflict:
             # It exists: created before a crash, not yet told by the watch; or it is somebody else's.
             raw = await self._api.get(kind, key.namespace, body["metadata"]["name"])
-            if (raw["metadata"].get("labels") or {}).get(names.RELEASE) != key.name:
+            if not _ours(key, raw):
                 name = raw["metadata"]["name"]
                 return Outcome(10.0, f"{kind.plural} {name} exists and is not ours: rename it, or the component")
             self._cache.store(kind, raw)
@@ -223,11 +216,14 @@ class Actor:
 
 def taken(key: Key, raw: Json) -> Refusal | None:
     """Say that a Deployment that stands has a name that we need; None if it is ours."""
-    metadata = raw["metadata"]
-    if (metadata.get("labels") or {}).get(names.RELEASE) == key.name:
+    if _ours(key, raw):
         return None
-    text = f"Deployment {metadata['name']} exists and is not of this release: rename it, or the component"
+    text = f"Deployment {raw['metadata']['name']} exists and is not of this release: rename it, or the component"
     return Refusal("DeploymentNameTaken", text, terminal=False)
+
+
+def _ours(key: Key, raw: Json) -> bool:
+    return (raw["metadata"].get("labels") or {}).get(names.RELEASE) == key.name
 
 
 def _admit(notebook: Notebook, kind: Kind, raw: Json) -> None:

@@ -27,7 +27,7 @@ from tradingrelease.policy import names
 from tradingrelease.policy.freezes import Freeze, unreadable_all
 from tradingrelease.policy.memory import from_status
 from tradingrelease.policy.model import Deployment, Endpoints, Key, Order, Override, Pod, Service
-from tradingrelease.policy.spec import Spec
+from tradingrelease.policy.spec import UNREADABLE, Spec
 
 Json = Mapping[str, Any]
 
@@ -42,8 +42,6 @@ _READ: Final[dict[Kind, Callable[[Json], Any]]] = {
     STORED: project.stored_spec,
 }
 _GRAVES: Final = 5000
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-"""What reading an object raises that somebody wrote whom we do not know."""
 
 log: Final = logging.getLogger("tradingrelease")
 

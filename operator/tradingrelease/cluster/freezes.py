@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock
@@ -16,6 +16,7 @@ from tradingrelease.cluster.api import CALENDARS, FREEZES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.project import FreezeRead
 from tradingrelease.errors import ClusterError, Conflict, Forbidden, NotFound, NotLeading
+from tradingrelease.policy import writes
 from tradingrelease.policy.calendars import NOT_READ, Calendar, NoCalendar, parse
 from tradingrelease.policy.freeze_status import status_of, warns_from
 from tradingrelease.policy.freezes import Freeze
@@ -142,10 +143,7 @@ class Statuses:
             return
         if status["active"] != read.status.get("active"):
             log.info("ReleaseFreeze %s/%s: %s", read.namespace, freeze.name, status["conditions"][0]["message"])
-        ops: list[dict[str, Any]] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": str(read.version)},
-            {"op": "add", "path": "/status", "value": status},
-        ]
+        ops = list(writes.status(read.version, status))
         raw = await self._api.patch(FREEZES, read.namespace, freeze.name, ops, "status")
         self._cache.store(FREEZES, raw)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from tradingrelease.clock import monotonic
+from tradingrelease.cluster.anew import read_anew
 from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.notebook import Notebook
@@ -83,19 +84,12 @@ class Reporter:
         try:
             raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
         except (Conflict, NotFound) as error:
-            await self._read_anew(world)
+            # A watch that would tell what became of it may be dead, and the status be written for ever.
+            await read_anew(self._api, self._cache, RELEASES, world.key.namespace, world.key.name)
             raise Conflict(str(error), 409) from error
         self._cache.store(RELEASES, raw)
         notebook.reported_at = monotonic()
         notebook.differs_since, notebook.differs_materially = 0.0, False
-
-    async def _read_anew(self, world: World) -> None:
-        """Learn what became of a release: a watch that would tell may be dead, and its status be written for ever."""
-        namespace, name = world.key.namespace, world.key.name
-        try:
-            self._cache.store(RELEASES, await self._api.get(RELEASES, namespace, name))
-        except NotFound:
-            self._cache.forget(RELEASES, namespace, name)
 
     @staticmethod
     async def finish(notebook: Notebook) -> None:

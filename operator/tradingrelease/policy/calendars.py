@@ -71,9 +71,9 @@ def write(calendar: Calendar) -> dict[str, str]:
     """Return the data of a ConfigMap, for `parse`."""
     return {
         "market": calendar.market,
-        "begins": _text(calendar.begins),
-        "ends": _text(calendar.ends),
-        "sessions": "".join(f"{_text(begin)} {_text(end)}\n" for begin, end in calendar.sessions),
+        "begins": said(calendar.begins),
+        "ends": said(calendar.ends),
+        "sessions": "".join(f"{said(begin)} {said(end)}\n" for begin, end in calendar.sessions),
     }
 
 
@@ -100,5 +100,6 @@ def _moment(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _text(at: datetime) -> str:
+def said(at: datetime) -> str:
+    """Return a moment for people: UTC, to the second."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

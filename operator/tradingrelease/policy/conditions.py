@@ -216,19 +216,17 @@ def merged(
     now: datetime,
 ) -> list[dict[str, Any]]:
     """Return the list for status: a condition's transition time moves only with its status."""
-    result = []
-    for condition, verdict in found.items():
-        before = stored.get(condition) or {}
-        same = before.get("status") == verdict.status
-        since = before.get("lastTransitionTime") if same else None
-        result.append(
-            {
-                "type": str(condition),
-                "status": verdict.status,
-                "reason": verdict.reason,
-                "message": verdict.message[:LONGEST_MESSAGE],
-                "observedGeneration": generation,
-                "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
-    return result
+    return [stated(kind, verdict, stored.get(kind) or {}, generation, now) for kind, verdict in found.items()]
+
+
+def stated(kind: str, verdict: Verdict, before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    """Return one condition as it is stored. `before`: what is stored of it now."""
+    since = before.get("lastTransitionTime") if before.get("status") == verdict.status else None
+    return {
+        "type": str(kind),
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "message": verdict.message[:LONGEST_MESSAGE],
+        "observedGeneration": generation,
+        "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }

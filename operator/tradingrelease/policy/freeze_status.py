@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from tradingrelease.policy.calendars import NoCalendar
+from tradingrelease.policy import conditions
+from tradingrelease.policy.calendars import NoCalendar, said
 from tradingrelease.policy.freezes import RENEW_BEFORE, Freeze
-from tradingrelease.policy.memory import stamp
+from tradingrelease.policy.memory import people_out
 from tradingrelease.policy.model import Override
-from tradingrelease.policy.windows import Sessions, Unreadable, Verdict, said
+from tradingrelease.policy.windows import Sessions, Unreadable, Verdict
 
 KEPT: Final = 20
 Json = dict[str, Any]
@@ -29,6 +30,7 @@ def status_of(
         _active(freeze, verdict),
         *([_calendar(freeze.window, now)] if isinstance(freeze.window, Sessions) else []),
     ]
+    stored = {c.get("type"): c for c in before.get("conditions") or ()}
     found = {
         "observedGeneration": generation,
         "active": verdict.active,
@@ -36,7 +38,10 @@ def status_of(
         "begins": verdict.begins and said(verdict.begins),
         "calendarEnds": freeze.calendar_ends and said(freeze.calendar_ends),
         "overrides": _overrides(before.get("overrides") or (), overridden) or None,
-        "conditions": [_condition(s, generation, before.get("conditions") or (), now) for s in statements],
+        "conditions": [
+            conditions.stated(kind, conditions.Verdict(*said_of_it), stored.get(kind) or {}, generation, now)
+            for kind, *said_of_it in statements
+        ],
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -71,27 +76,13 @@ def _calendar(window: Sessions, now: datetime) -> Statement:
     return kind, "True", "Current", what
 
 
-def _condition(statement: Statement, generation: int, before: Iterable[Mapping[str, Any]], now: datetime) -> Json:
-    kind, status, reason, message = statement
-    old: Mapping[str, Any] = next((c for c in before if c.get("type") == kind), {})
-    since = old.get("lastTransitionTime") if old.get("status") == status else None
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": message[:1024],
-        "observedGeneration": generation,
-        "lastTransitionTime": since or said(now),
-    }
-
-
 def _overrides(stored: Iterable[Mapping[str, Any]], overridden: Iterable[tuple[str, Override]]) -> list[Json]:
     """Return what is known of Overrides, newest first; what a release has forgotten since stays."""
     known = {(o["release"], o["revision"], o["attempt"]): dict(o) for o in stored}
     for release, override in overridden:
-        people = [{"by": p.by, "order": p.order, "reason": p.reason, "at": stamp(p.at)} for p in override.people]
         known[release, override.revision, override.attempt] = {
-            "release": release, "revision": override.revision, "attempt": override.attempt, "people": people,
+            "release": release, "revision": override.revision, "attempt": override.attempt,
+            "people": people_out(override),
         }  # fmt: skip
     newest = sorted(known.values(), key=lambda o: (o["people"][-1]["at"] if o.get("people") else "", o["release"]))
     return newest[::-1][:KEPT]

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tradingrelease.policy.calendars import NOT_READ, Calendar, NoCalendar
-from tradingrelease.policy.spec import duration
+from tradingrelease.policy.calendars import NOT_READ, Calendar, NoCalendar, said
+from tradingrelease.policy.spec import UNREADABLE, duration
 from tradingrelease.policy.windows import (
     WEEK,
     Between,
@@ -22,7 +22,6 @@ from tradingrelease.policy.windows import (
     Weekly,
     Window,
     look,
-    said,
 )
 
 RENEW_BEFORE: Final = timedelta(days=14)
@@ -129,7 +128,7 @@ def parse(name: str, uid: str, spec: Mapping[str, Any]) -> Freeze:
     try:
         selector = tuple(_requirements(spec.get("selector") or {}))
         window = _window(spec)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except UNREADABLE as error:
         window = Unreadable(f"it cannot be read: {type(error).__name__} {error}"[:300])
     requires = spec.get("overrideRequires")
     return Freeze(

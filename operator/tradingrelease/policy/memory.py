@@ -20,6 +20,7 @@ from tradingrelease.policy.model import (
     Stack,
 )
 from tradingrelease.policy.reasons import Outcome
+from tradingrelease.policy.spec import UNREADABLE
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -98,8 +99,13 @@ def _override_out(override: Override) -> Json:
         "freezeUid": override.freeze_uid,
         "revision": override.revision,
         "attempt": override.attempt,
-        "people": [{"by": p.by, "order": p.order, "reason": p.reason, "at": stamp(p.at)} for p in override.people],
+        "people": people_out(override),
     }
+
+
+def people_out(override: Override) -> list[Json]:
+    """Return who ordered an Override, as both the release and the freeze keep it."""
+    return [{"by": p.by, "order": p.order, "reason": p.reason, "at": stamp(p.at)} for p in override.people]
 
 
 def _override_in(raw: Mapping[str, Any]) -> Override:
@@ -138,14 +144,11 @@ def from_status(status: Mapping[str, Any]) -> Memory:
     )
 
 
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-
-
 def _read(how: Callable[[Any], T], raw: Any) -> T | None:  # noqa: ANN401 - JSON
     """Read one part of a status; None where there is none, or none that can be read."""
     try:
         return None if raw is None else how(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

@@ -20,6 +20,8 @@ from tradingrelease.policy.names import DIGEST_LENGTH, digest
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading an object raises that somebody wrote whom we do not know."""
 DEEPEST: Final = 100
 """Levels of a spec. A pod template needs 20; what hashes, copies and stores specs recurses."""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from tradingrelease.policy.calendars import Calendar, NoCalendar
+from tradingrelease.policy.calendars import Calendar, NoCalendar, said
 
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 """Begin of a span that has none."""
@@ -230,8 +230,3 @@ def _later(at: datetime, span: timedelta) -> datetime:
 
 def _earlier(at: datetime, span: timedelta) -> datetime:
     return at if at == ALWAYS else at - span
-
-
-def said(at: datetime) -> str:
-    """Return a moment for people: UTC, to the second."""
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -7,5 +7,5 @@ def eventually(holds, words=lambda: "", seconds=60):
     """Wait until it holds; else fail with these words."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s {words()}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s {words()}"
         time.sleep(0.1)
