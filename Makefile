@@ -19,6 +19,7 @@ $(VENV)/.synced: requirements/dev.lock Makefile
 lock: venv ## write requirements/*.lock anew from pyproject.toml
 	uv pip compile -q pyproject.toml --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements/operator.lock
 	uv pip compile -q pyproject.toml --group dev --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements/dev.lock
+	for tool in checkov sbom; do uv pip compile -q --group pyproject.toml:$$tool --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements/$$tool.lock; done
 
 format: venv ## format the code
 	ruff format -q . && ruff check -q --fix .
@@ -33,7 +34,26 @@ check: venv ## format, lint, types, layers, spelling; seconds
 	mypy
 	lint-imports --no-logo
 	codespell
-	yamllint -s crds manifests examples charts/*/Chart.yaml charts/*/values.yaml
+	yamllint -s crds manifests examples docs charts/*/Chart.yaml charts/*/values.yaml
+
+.PHONY: workflows secrets security sbom release release-image
+workflows: venv ## .github/workflows as GitHub reads them (actionlint, built once)
+	tools/go-tool actionlint -shellcheck= -pyflakes=
+
+secrets: venv ## no secret in the history (gitleaks, built once); the pre-commit hook looks at what is staged
+	tools/go-tool gitleaks git --no-banner --redact
+
+security: venv ## checkov over manifests and Dockerfile, in an environment of its own
+	tools/security
+
+sbom: venv ## build/sbom.json: what the operator's image holds (CycloneDX), from the lock
+	tools/sbom
+
+release-image: venv ## image of a tag for this machine's architecture (REGISTRY= TAG=)
+	tools/release image
+
+release: venv ## both images as one, and the chart (REGISTRY= TAG=)
+	tools/release all
 
 -include devcluster/targets.mk
 
@@ -51,7 +71,7 @@ mutation: venv ## faults put into what decides, writes and judges: a test must n
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
 
-test: venv ## everything that CI runs (STAGES="check unit apiserver chart inputs devcluster faults e2e")
+test: venv ## everything that CI runs (STAGES="check unit apiserver chart security inputs devcluster faults e2e")
 	tools/test $(STAGES)
 
 faults: venv ## every fault at every write and event (SCENARIOS= FAULTS= SEED= STRIDE=0/10 RESUME=1 JOBS=3 PLANS=)

@@ -20,9 +20,9 @@ from loadgen import IncompleteError, Load, Records
 NAMESPACE = "trading"
 LIFETIME = 40  # requests that a kept connection serves: about ten seconds
 STATE = Path(__file__).resolve().parent.parent / ".devcluster"
-SWITCHED = ("2.0.0", "4.0.0", "5.0.0")
+SWITCHED = ("2.0.0", "4.0.0", "5.0.0", "6.0.0")
 BAD, RESTORED = "4.0.0", "2.0.0"
-EXPECTED_STEPS = 10
+EXPECTED_STEPS = 12
 TROUBLE = (
     WrongTurnError,
     setup.SetupError,
@@ -62,14 +62,18 @@ class Demo:
         self._step("Switch to 4.0.0, which turns bad in production, and back again by itself", story.survive_v4)
         self._step("Release 5.0.0, which is good", story.release_v5)
         self._step("Roll back from 5.0.0 by an order", story.order_rollback)
+        self._step("Release 6.0.0 by the whole checklist", story.release_v6)
 
     def _prepare(self) -> Kubectl:
         with step(self.told, self.view, "A cluster with nodes"):
             cluster = setup.cluster(self.name, self.view)
             self.kubectl = kubectl = Kubectl(cluster, NAMESPACE)
-        self._step("The images of the operator and of the example", lambda: setup.images(cluster, self.view))
+        self._step(
+            "The images of the operator, of the example and of its stores", lambda: setup.images(cluster, self.view)
+        )
         self._step("Install CRDs and operator", lambda: setup.operator(cluster, self.view))
         self._step("The trading platform as it runs today", lambda: setup.application(kubectl, self.view))
+        self._step("PostgreSQL, Redis and Prometheus beside it", lambda: setup.stores(kubectl, self.view))
         return kubectl
 
     def _start_load(self, kubectl: Kubectl) -> Load:

@@ -15,8 +15,10 @@ from loadgen import Target
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "trading-platform"
 APP_IMAGE = "localhost/tradingrelease/trading-platform:dev"
+STORES_IMAGE = "localhost/tradingrelease/stores:dev"
 OPERATOR_NAMESPACE = "tradingrelease-system"
 OPERATOR = "deployment/tradingrelease-operator"
+STORES = ("postgres", "redis", "prometheus")
 SERVICES = ("backend", "ml-engine", "frontend")  # in the order of the release
 
 
@@ -40,23 +42,30 @@ def cluster(name: str, view: View) -> Cluster:
 
 
 def images(target: Cluster, view: View) -> None:
-    """Build the two images and bring them onto the nodes; a cluster of others pulls its own."""
+    """Build the three images and bring them onto the nodes; a cluster of others pulls its own."""
     if target.kind == "current":
-        view.say(f"CLUSTER=current: {APP_IMAGE} and the operator's image must be where its nodes find them")
+        view.say(
+            f"CLUSTER=current: {APP_IMAGE}, {STORES_IMAGE} and the operator's image must be where its nodes find them"
+        )
         return
-    os.environ |= {"NAME": target.name, "PYTHON": sys.executable}  # for the two tools
+    os.environ |= {"NAME": target.name, "PYTHON": sys.executable}  # for the tools
     dockerfile = str(EXAMPLE / "Dockerfile")
     _tell([str(ROOT / "devcluster" / "image"), APP_IMAGE, str(ROOT), "--file", dockerfile], view, seconds=900)
-    _tell([str(ROOT / "tools" / "operator-image")], view, seconds=900)
+    for tool in ("operator-image", "stores-image"):
+        _tell([str(ROOT / "tools" / tool)], view, seconds=900)
 
 
 def operator(target: Cluster, view: View) -> None:
-    """Install CRDs and operator as a user does; an operator that ran before starts anew, with the image of now."""
+    """Install CRDs and operator as a user does; an operator that ran before starts anew, with the image of now.
+
+    It is told where Prometheus and the team's chat room will be; admission says who applied and who ordered.
+    """
     kubectl = Kubectl(target, OPERATOR_NAMESPACE)
     ran_before = kubectl("get", OPERATOR, "--ignore-not-found", "--output=name")
-    kubectl("apply", "--kustomize", str(ROOT / "manifests"), seconds=120)
+    kubectl("apply", "--kustomize", str(ROOT / "demo" / "operator"), seconds=120)
     kubectl("wait", "--for=condition=Established", "crd/tradingreleases.tradingplatform.io", "--timeout=30s")
     kubectl("wait", "--for=condition=Established", "crd/releasecommands.tradingplatform.io", "--timeout=30s")
+    kubectl("apply", "--kustomize", str(ROOT / "manifests" / "admission"))
     if ran_before:
         kubectl("rollout", "restart", OPERATOR)
     kubectl("rollout", "status", OPERATOR, "--timeout=120s", seconds=150)
@@ -64,16 +73,25 @@ def operator(target: Cluster, view: View) -> None:
 
 
 def application(kubectl: Kubectl, view: View) -> None:
-    """Deploy the application as users have it today, and the pod that the load comes from."""
+    """Deploy the application as users have it today, what the load comes from, and the room where the team is told."""
     if kubectl("get", "namespace", kubectl.namespace, "--ignore-not-found", "--output=name"):
         view.say(f"removing namespace {kubectl.namespace} of an earlier demo")
         # First what the operator would repair, then the pods, which drain; a namespace alone takes its time.
         kubectl("delete", "tradingreleases,deployments,pods", "--all", "--timeout=120s", seconds=150)
         kubectl("delete", "namespace", kubectl.namespace, "--timeout=120s", seconds=150)
     kubectl("apply", "--filename", str(EXAMPLE / "today.yaml"))
-    kubectl("apply", "--filename", str(ROOT / "demo" / "load.yaml"))
+    for part in ("load.yaml", "chat.yaml"):
+        kubectl("apply", "--filename", str(ROOT / "demo" / part))
     kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=120s", seconds=150)
-    kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s", seconds=90)
+    kubectl("wait", "--for=condition=Ready", "pod/load", "pod/team-chat", "--timeout=60s", seconds=90)
+
+
+def stores(kubectl: Kubectl, view: View) -> None:
+    """Start what stands behind the application, and leave something in the cache that will be stale."""
+    kubectl("apply", "--filename", str(EXAMPLE / "stores.yaml"))
+    kubectl("wait", "--for=condition=Available", *(f"deployment/{n}" for n in STORES), "--timeout=120s", seconds=150)
+    kubectl("exec", "deployment/redis", "--", "redis-cli", "-e", "SET", "quote:XAU", "2650.5")
+    view.say("each in a pod: " + ", ".join(STORES))
 
 
 def targets(kubectl: Kubectl) -> list[Target]:

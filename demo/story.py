@@ -5,7 +5,7 @@ story; what the load saw is reported all the same.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,12 +15,14 @@ import yaml
 from demo.kubectl import Kubectl, Object, Seen, Watch, epoch
 from demo.report import Move
 from demo.setup import EXAMPLE, SERVICES
-from demo.view import BOLD, GREEN, RED, View
+from demo.view import BOLD, DIM, GREEN, RED, View
 from loadgen import Load, Record, Records
 from loadgen.record import Mode
 
 RELEASE = "trading-platform"
+TOLD_WITHIN = 30.0
 REVISION_KEY = "tradingplatform.io/revision"
+COLUMNS = "select column_name from information_schema.columns where table_name = 'orders'"
 T = TypeVar("T")
 
 
@@ -169,31 +171,83 @@ class Story:
         self.told.ordered = self.watches.orders.until(lambda seen: seen.at, 10)
         self.view.say(f"ordered: {made}")
         self._all_answered_by("2.0.0", self.told.ordered)
-        self.kubectl("wait", made, "--for=jsonpath={.status.phase}", "--timeout=30s")
-        answer = self.kubectl.get(made)["status"]
+        answer = self._answer(made)
         self._insist(answer["phase"] == "Done", f"the order was {answer['phase']}: {answer.get('message', '')}")
         self.view.say(f"done: {answer.get('message', '')}")
         self._release("2.0.0 is live", lambda seen: Release(seen.object).live == "2.0.0", 30, self.told.ordered)
         self._nobody_meets("5.0.0")
 
+    def release_v6(self) -> None:
+        """Release version 6 by the checklist: migration, smoke test, a second person, cache flush, error rate, logs."""
+        applied = self._apply("release-v6.yaml", who="anna")
+        waiting = self._on_its_way("6.0.0 waits for a second person", _asks_for_people, 120, applied)
+        self._insist("venue" in self._in("postgres", "psql", "-qAtc", COLUMNS), "the migration has not been done")
+        self.view.say("the database is migrated, live was found well after it, and the smoke test of green is green")
+        own = self._approve("anna", waiting)
+        self._insist(own["phase"] == "Refused", f"anna's own approval was {own['phase']}")
+        self.view.say(f"anna may not approve it herself: {own.get('message', '')}")
+        given = self._approve("bob", waiting)
+        self._insist(given["phase"] == "Done", f"bob's approval was {given['phase']}: {given.get('message', '')}")
+        self.view.say(f"bob may: {given.get('message', '')}")
+        watched = self._on_its_way("the checks of 6.0.0 pass", _checks_pass, 120, applied)
+        self.view.say(f"hooks: {_each(watched, 'hooks', 'phase')}; checks: {_each(watched, 'checks', 'verdict')}")
+        self._insist(self._in("redis", "redis-cli", "-e", "DBSIZE").strip() == "0", "the cache is not empty")
+        self._becomes_ready("6.0.0", 120, applied)
+        self._all_answered_by("6.0.0", applied)
+        self._team_is_told(["ApprovalWanted", "Approved", "Switched (Promoted)", "Proven"])
+
     # What the steps are made of
 
-    def _apply(self, manifest: str) -> float:
-        self.view.say(f"$ kubectl apply -f {EXAMPLE.parent.name}/{EXAMPLE.name}/{manifest}")
+    def _apply(self, manifest: str, who: str = "") -> float:
+        as_whom = f" --as={who}" if who else ""
+        self.view.say(f"$ kubectl apply -f {EXAMPLE.parent.name}/{EXAMPLE.name}/{manifest}{as_whom}")
         at = epoch()
-        self.kubectl("apply", "--filename", str(EXAMPLE / manifest))
+        self.kubectl("apply", "--filename", str(EXAMPLE / manifest), *_as(who))
         return at
+
+    def _approve(self, who: str, waiting: Release) -> Object:
+        """Let somebody approve what waits; the answer."""
+        order: Object = yaml.safe_load((EXAMPLE / "approve.yaml").read_text())
+        candidate = waiting.part("candidate")
+        order["spec"] |= {"revision": candidate["revision"], "attempt": candidate["attempt"]}
+        made = self.kubectl("create", "--filename=-", "--output=name", *_as(who), stdin=yaml.safe_dump(order)).strip()
+        return self._answer(made)
+
+    def _answer(self, order: str) -> Object:
+        self.kubectl("wait", order, "--for=jsonpath={.status.phase}", "--timeout=30s")
+        answer: Object = self.kubectl.get(order)["status"]
+        return answer
+
+    def _team_is_told(self, reasons: Sequence[str]) -> None:
+        """Wait until the team's chat room has heard of each of these about version 6, in this order."""
+        deadline = time.monotonic() + TOLD_WITHIN
+        heard: list[str] = []
+        while [line.partition(" trading/")[0] for line in heard] != list(reasons):
+            self._insist(time.monotonic() < deadline, f"the team was not told of {', '.join(reasons)}, but: {heard}")
+            time.sleep(0.5)
+            lines = self.kubectl("logs", "team-chat").splitlines()
+            heard = [line for line in lines if "version 6.0.0" in line and line.startswith(tuple(reasons))]
+        for line in heard:
+            self.view.say(f"  in the team's chat room: {line}", DIM)
+
+    def _in(self, store: str, *command: str) -> str:
+        return self.kubectl("exec", f"deployment/{store}", "--", *command)
 
     def _becomes_ready(self, version: str, seconds: float, since: float) -> None:
         """Wait as CI does, for the condition Ready, but do not wait on when it has failed."""
+        self._on_its_way(f"{version} is live and proven", lambda release: release.ready(version), seconds, since)
+
+    def _on_its_way(self, what: str, holds: Callable[[Release], bool], seconds: float, since: float) -> Release:
+        """Wait for something to be true of a release that must not be given up meanwhile."""
         refused = _newly_latched(self._now().latched)
 
-        def ready(seen: Seen) -> bool:
+        def come(seen: Seen) -> Release | None:
             if failed := refused(seen):
-                raise WrongTurnError(f"{version} was given up: {failed.why}")
-            return Release(seen.object).ready(version)
+                raise WrongTurnError(f"{what}: it was given up: {failed.why}")
+            release = Release(seen.object)
+            return release if holds(release) else None
 
-        self._release(f"{version} is live and proven", ready, seconds, since)
+        return self._release(what, come, seconds, since)
 
     def _all_answered_by(self, version: str, since: float) -> None:
         """Wait until every Service answers new connections with that version."""
@@ -283,6 +337,25 @@ def component_versions(seen: list[Seen]) -> dict[str, str]:
             for component in part.get("components") or []:
                 found.setdefault(component.get("revision", ""), part.get("version", ""))
     return found
+
+
+def _as(who: str) -> list[str]:
+    """Return the flags with which kubectl is somebody else, who may do everything."""
+    return [f"--as={who}", "--as-group=system:masters"] if who else []
+
+
+def _asks_for_people(release: Release) -> bool:
+    return release.fresh and release.condition("Ready").get("reason") == "ApprovalPending"
+
+
+def _checks_pass(release: Release) -> bool:
+    checks = release.part("live").get("checks") or []
+    return release.live == "6.0.0" and bool(checks) and all(check["verdict"] == "Passed" for check in checks)
+
+
+def _each(release: Release, kind: str, said: str) -> str:
+    """Say what became of each of live's hooks, or checks."""
+    return ", ".join(f"{each['name']} {each[said]}" for each in release.part("live").get(kind) or [])
 
 
 def _newly_latched(before: dict[str, str]) -> Callable[[Seen], Latched | None]:

@@ -1,5 +1,6 @@
 """Go binaries from pinned modules: built once per version into the cache, found there afterwards."""
 
+import hashlib
 import json
 import os
 import re
@@ -67,6 +68,48 @@ def coredns(version: pins.Kubernetes) -> Path:
 def helm() -> Path:
     """Return the folder with Helm, which no cluster needs: only for those who ask."""
     return _installed("helm", pins.HELM, "helm.sh/helm/v4/cmd/helm")
+
+
+def helm_3() -> Path:
+    """Return the folder with the Helm before it."""
+    return _installed("helm", pins.HELM_3, "helm.sh/helm/v3/cmd/helm")
+
+
+def actionlint() -> Path:
+    """Return the folder with actionlint, which reads workflows as GitHub does."""
+    return _installed("actionlint", pins.ACTIONLINT, "github.com/rhysd/actionlint/cmd/actionlint")
+
+
+def gitleaks() -> Path:
+    """Return the folder with gitleaks, which finds secrets in what is to be committed."""
+    return _installed("gitleaks", pins.GITLEAKS, "github.com/zricethezav/gitleaks/v8")
+
+
+def kstatus(source: Path) -> Path:
+    """Return the folder with a program of one file that is built against the library kstatus of cli-utils."""
+    version = f"{pins.CLI_UTILS}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
+
+    def build(folder: Path, log: Path, _programs: Sequence[str]) -> None:
+        module_folder = _module("kstatus", version, log)
+        shutil.copy(source, module_folder / "main.go")
+        go(["mod", "edit", f"-require=sigs.k8s.io/cli-utils@v{pins.CLI_UTILS}"], module_folder, log)
+        go(["mod", "tidy"], module_folder, log)
+        go(["build", *_ldflags(), "-o", f"{folder}/kstatus", "."], module_folder, log)
+
+    return _built("kstatus", version, ("kstatus",), build)
+
+
+def kube_network_policies() -> Path:
+    """Return the folder with kube-network-policies (`netpol`) and the manifest that its makers install it by."""
+    module = "sigs.k8s.io/kube-network-policies"
+
+    def build(folder: Path, log: Path, _programs: Sequence[str]) -> None:
+        module_folder = _module("kube-network-policies", pins.KUBE_NETWORK_POLICIES, log)
+        go(["get", "-tool", f"{module}/cmd@v{pins.KUBE_NETWORK_POLICIES}"], module_folder, log)
+        go(["build", *_ldflags(), "-o", f"{folder}/netpol", f"{module}/cmd"], module_folder, log)
+        shutil.copyfile(module_source(module, pins.KUBE_NETWORK_POLICIES) / "install.yaml", folder / "install.yaml")
+
+    return _built("kube-network-policies", pins.KUBE_NETWORK_POLICIES, ("netpol", "install.yaml"), build)
 
 
 def module_source(module: str, version: str) -> Path:

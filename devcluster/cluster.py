@@ -69,9 +69,17 @@ class Cluster:
         """Bring an image from an archive onto every node."""
         self._ours().load(archive)
 
+    def on_node(self, name: str, *command: str) -> str:
+        """Tell what a command prints that runs on a node itself, as root."""
+        return self._ours().in_engine("exec", name, *command)
+
     def audit_log(self) -> str:
         """Return the API server's audit log so far: one JSON object a line, level Metadata."""
         return self._ours().audit_log()
+
+    def requests_of(self, user: str) -> list[tuple[str, str, str, int]]:
+        """Return each kind of request that a user made so far: verb, API group, resource/subresource, HTTP code."""
+        return self._ours().requests_of(user)
 
     def _ours(self) -> Kind:
         if self._made_here is None:

@@ -139,20 +139,27 @@ def control_plane(argv: Sequence[str]) -> int:
 
 
 def build(argv: Sequence[str]) -> int:
-    """Build programs into the cache ahead of time: build control-plane|node|base|helm; prints where they are."""
+    """Build programs into the cache ahead of time, or fetch them from Debian (prometheus, packages); prints where."""
     parser = _parser("build", build)
-    parser.add_argument("what", choices=["control-plane", "node", "base", "helm"])
+    choices = ["control-plane", "node", "base", "helm", "network-policies", "prometheus", "packages"]
+    parser.add_argument("what", choices=choices)
+    parser.add_argument("names", nargs="*", metavar="PACKAGE", help="for packages: which of Debian, as they are")
     parser.add_argument("--k8s", default=os.environ.get("K8S") or None)
     options = parser.parse_args(argv)
-    host.need_build_tools()
     version = pins.kubernetes(options.k8s)
-    from devcluster import node_image  # late: only this command needs it by itself
+    from devcluster import debian, node_image  # late: only this command needs them by itself
+
+    if options.what in {"prometheus", "packages"}:
+        print(debian.unpacked("prometheus") if options.what == "prometheus" else debian.archives(options.names))
+        return 0
+    host.need_build_tools()
 
     print({
         "control-plane": lambda: binaries.control_plane(version),
         "node": lambda: node_image.node(version)[0],
         "base": lambda: node_image.base()[0],
         "helm": binaries.helm,
+        "network-policies": binaries.kube_network_policies,
     }[options.what]())  # fmt: skip
     return 0
 

@@ -12,7 +12,7 @@ from devcluster.progress import StepFailedError, locked, run, step
 
 _NODE_PACKAGES = (
     "systemd", "systemd-sysv", "conntrack", "iptables", "nftables", "iproute2", "ethtool", "kmod", "libseccomp2",
-    "pigz", "e2fsprogs", "ca-certificates", "curl", "jq", "procps", "runc",
+    "pigz", "e2fsprogs", "ca-certificates", "curl", "jq", "netbase", "procps", "runc",
 )  # fmt: skip
 _BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _NOT_NEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log")
@@ -61,6 +61,35 @@ def _follow(root: Path, name: str, found: set[str]) -> None:
 def _chroot(root: Path, argv: Sequence[str]) -> str:
     """Tell what a command inside the root prints; ldd ends with 1 for a static program, which is no failure."""
     return subprocess.run(["chroot", root, *argv], capture_output=True, text=True, check=False).stdout
+
+
+def unpacked(package: str) -> Path:
+    """Return what a Debian package contains, unpacked and not installed: nothing is started, nothing configured."""
+    root = cache() / "packages" / f"{package}-{pins.DEBIAN_SUITE}"
+    with locked(cache() / "locks" / root.name):
+        if not root.exists():
+            half = root.with_name(f"{root.name}.building")
+            shutil.rmtree(half, ignore_errors=True)
+            (deb,) = archives([package]).glob("*.deb")
+            run(["dpkg", "-x", deb, half], cache() / "log" / f"package-{package}.log")
+            half.rename(root)
+    return root
+
+
+def archives(packages: Sequence[str]) -> Path:
+    """Return a folder that holds Debian packages as files: an image can be made from them without a network."""
+    folder = cache() / "packages" / f"archives-{pins.DEBIAN_SUITE}-{digest(*packages)}"
+    with locked(cache() / "locks" / folder.name):
+        if not folder.exists():
+            log = cache() / "log" / f"{folder.name}.log"
+            half = folder.with_name(f"{folder.name}.building")
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            with step(f"fetching Debian packages: {' '.join(packages)}"):
+                run(["apt-get", "update", "-q"], log)
+                run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *packages], log, cwd=half)
+                half.rename(folder)
+    return folder
 
 
 def _root(name: str, packages: Sequence[str]) -> Path:

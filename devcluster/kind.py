@@ -116,6 +116,8 @@ class Kind:
             with step("waiting for the nodes and for cluster DNS"):
                 self._wait("--for=condition=Ready", "nodes", "--all")
                 self._wait("--for=condition=Available", "-n", "kube-system", "deployment/coredns")
+            with step("giving kube-proxy its share of the processors"):
+                self._favour_kube_proxy()
             self.route_pods()
         self._complete.touch()
 
@@ -155,6 +157,19 @@ class Kind:
     def audit_log(self) -> str:
         """Tell what the API server has written so far, one JSON object a line."""
         return self.in_engine("exec", f"{self.kind_name}-control-plane", "cat", "/var/log/kubernetes/audit.log")
+
+    def requests_of(self, user: str) -> list[tuple[str, str, str, int]]:
+        """Return each kind of request that a user made so far: verb, API group, resource/subresource, HTTP code."""
+        fields = (
+            '.verb, .objectRef.apiGroup // "", .objectRef.resource + if .objectRef.subresource then '
+            '"/" + .objectRef.subresource else "" end, .responseStatus.code // 0'
+        )
+        script = (
+            f"""grep -hF '"username":"{user}"' /var/log/kubernetes/audit*.log """
+            f"""| jq -c 'select(.objectRef.resource) | [{fields}]' | sort -u"""
+        )
+        told = self.in_engine("exec", f"{self.kind_name}-control-plane", "sh", "-c", script)
+        return [tuple(json.loads(line)) for line in told.splitlines()]
 
     def route_pods(self) -> None:
         """Let pod addresses and ClusterIPs be reached from where commands run."""
@@ -211,6 +226,20 @@ class Kind:
     def _wait(self, *what: str) -> None:
         waiting = self.command(["kubectl", "wait", *what, f"--timeout={_PATIENCE}"])
         run(waiting, self.log)
+
+    def _favour_kube_proxy(self) -> None:
+        """Let kube-proxy ask for a share of the processors, as it does wherever people run it in earnest.
+
+        kubeadm gives it none: on a busy machine it comes last of all, while a test waits for it.
+        """
+        container = {"name": "kube-proxy", "resources": {"requests": {"cpu": "200m"}}}
+        spec = {
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}},
+            "template": {"spec": {"containers": [container]}},
+        }
+        self.kubectl("-n", "kube-system", "patch", "daemonset/kube-proxy", "--patch", json.dumps({"spec": spec}))
+        told = ["kubectl", "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", f"--timeout={_PATIENCE}"]
+        run(self.command(told), self.log)
 
     def _until(self, what: str, holds: Callable[[], bool], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds

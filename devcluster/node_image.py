@@ -164,7 +164,11 @@ class _Recipe:
         return self._image("coredns", files, ["/coredns"])
 
     def _kube_proxy(self) -> Path:
-        """Make kube-proxy's image, with what it calls; iptables loads its extensions by name, so ldd must see each."""
+        """Make kube-proxy's image, with what it calls; iptables loads its extensions by name, so ldd must see each.
+
+        Without the names of protocols nft lists "6" where kube-proxy wrote "tcp": one that is started anew takes what
+        it finds for others' and deletes it, so that no Service that was there before leads anywhere.
+        """
         extensions = [str(file.relative_to(self.root)) for file in (self.root / _LIBRARIES / "xtables").iterdir()]
         names = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
         called = [f"usr/sbin/{name}" for name in (*names, "nft", "conntrack")]
@@ -175,7 +179,7 @@ class _Recipe:
         for folder in ("bin", "sbin", "lib", "lib64"):
             (root / folder).symlink_to(f"usr/{folder}")
         listed = "\n".join(debian.closure(self.root, [*called, *extensions]))
-        output(["cp", "-a", "--parents", "-t", root, *listed.split("\n")], cwd=self.root)
+        output(["cp", "-a", "--parents", "-t", root, *listed.split("\n"), "etc/protocols"], cwd=self.root)
         return self._image(
             "kube-proxy", {self.kubernetes / "kube-proxy": "usr/local/bin"}, ["/usr/local/bin/kube-proxy"]
         )

@@ -57,6 +57,16 @@ def a_health(**fields: Any) -> Json:
     return {"httpGet": {"path": "/healthz", "port": "http"}, "successThreshold": 2, "failureThreshold": 2, **fields}
 
 
+def a_check(name: str = "check", **fields: Any) -> Json:
+    """Return a check that asks the backend by HTTP, decided after two findings; a field given as None is left out."""
+    http = {"service": "backend", "path": "/", "port": "http"}
+    limits = {"failureLimit": 2, "successLimit": 2, "inconclusiveLimit": 2, "interval": "5s"}
+    written = {"name": name, **limits, "http": http} | fields
+    if {"prometheus", "logs", "pods"} & set(fields) and "http" not in fields:
+        del written["http"]
+    return {key: value for key, value in written.items() if value is not None}
+
+
 def a_component(name: str = "backend", version: str = "1.0.0", **fields: Any) -> Json:
     """Return a component behind the Service of its own name; a field given as None is left out."""
     written = {"name": name, "services": [name], "template": a_template(name, version), "health": a_health()} | fields
@@ -83,6 +93,13 @@ def rejected(raw: Json, release: str = KEY.name) -> Rejected:
     return found
 
 
+def a_hook(name: str = "migrate", at: str = "BeforeGreen", **fields: Any) -> Json:
+    """Return a hook that runs a Job; with a `webhook` it runs none."""
+    pod = {"spec": {"containers": [{"name": "main", "image": "migrate:1"}]}}
+    does = {} if "webhook" in fields else {"job": {"template": pod}}
+    return {"name": name, "at": at, **does, **fields}
+
+
 # --- what stands in the cluster -------------------------------------------------------------------------------------
 
 
@@ -101,6 +118,7 @@ def a_service(name: str = "backend", selected: str | None = None, **fields: Any)
         "headless": False,
         "publish_not_ready": False,
         "record": None,
+        "cluster_ip": "10.96.0.1",
     }
     return Service(**{**given, **fields})
 
@@ -133,7 +151,7 @@ def a_deployment(component: str = "backend", version: str = "1.0.0", **fields: A
         "owner_uids": frozenset(),
         "adopted_from": "",
         "served": False,
-        "proven": frozenset(),
+        "proven": (),
         "claims": {},
         "replicas": 2,
         "min_ready_seconds": 5,
@@ -233,7 +251,7 @@ class ReleaseBuilder:
     def live(self, version: str = "1.0.0", hours_ago: float = 1, *, proven: bool = True) -> "ReleaseBuilder":
         """Let a version be live since some hours."""
         stack, since = a_stack(version, self.components), NOW - timedelta(hours=hours_ago)
-        marks = frozenset({stack.revision}) if proven else frozenset()
+        marks = (stack.revision,) if proven else ()
         held = self._with(version, served=proven, proven=marks)
         live = Live(stack, since, since, NOW - timedelta(seconds=30) if proven else None, 1)
         entry = HistoryEntry(stack.revision, version, Outcome.PROMOTED, since, since, None, "", "spec")
@@ -247,7 +265,7 @@ class ReleaseBuilder:
     def retained(self, version: str = "1.0.0", **fields: Any) -> "ReleaseBuilder":
         """Keep a version for rollback, 24 h after the latest switch."""
         stack = a_stack(version, self.components)
-        held = self._with(version, served=True, proven=frozenset({stack.revision}), **fields)
+        held = self._with(version, served=True, proven=(stack.revision,), **fields)
         since = held.memory.live.since if held.memory.live else NOW
         kept = (*held.memory.retained, Retained(stack, since + timedelta(hours=24)))
         return replace(held, memory=replace(held.memory, retained=kept))

@@ -7,8 +7,10 @@ Objects are as the API server stores them. No invariant here reads the operator'
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 Json = dict[str, Any]
@@ -17,6 +19,8 @@ GROUP = "tradingplatform.io"
 RELEASE, COMPONENT, REVISION = f"{GROUP}/release", f"{GROUP}/component", f"{GROUP}/revision"
 PREVIEW_OF, SWITCH, PROVEN = f"{GROUP}/preview-of", f"{GROUP}/switch", f"{GROUP}/proven"
 ADOPTED_FROM = f"{GROUP}/adopted-from"
+HOOK, ATTEMPT, UNSAFE, APPLIED_BY = f"{GROUP}/hook", f"{GROUP}/attempt", f"{GROUP}/unsafe", f"{GROUP}/applied-by"
+RELEASE_UID = f"{GROUP}/release-uid"
 CLAIM, FENCE = f"claim.{GROUP}/", f"{GROUP}/fence"
 OPERATOR = "tradingrelease-operator"
 NOTHING = "none"
@@ -25,6 +29,8 @@ RECENTLY = 3.0
 """Seconds for which a state may have been the one that a write was decided on."""
 PROMPTLY = 10.0
 """Seconds in which an order that nothing stands against begins to act."""
+HALF = 10.0
+"""Seconds of time in which the API accepts our writes: no longer does a switch stop half way."""
 TIDY = 10.0
 """Seconds in which what is one too many is gone."""
 
@@ -62,6 +68,8 @@ class State:
     seen: float = 0.0
     running: bool = True
     """Whether the operator's process runs."""
+    open: bool = True
+    """Whether the API accepts the operator's writes, as far as whoever takes it away says so."""
     wrote: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def take(self, event: Recorded) -> Json | None:
@@ -69,7 +77,8 @@ class State:
         self.version = max(self.version, event.version)
         self.seen = max(self.seen, event.seen)
         if event.kind == "Operator":
-            self.running = event.change == "STARTED"
+            self.running = event.change == "STARTED" if event.change in {"STARTED", "STOPPED"} else self.running
+            self.open = event.change != "BLOCKED" if event.change in {"BLOCKED", "OPEN"} else self.open
             return None
         place = (event.kind, event.name)
         before = self.objects.get(place)
@@ -83,6 +92,11 @@ class State:
         """Return a state that goes its own way from here."""
         return replace(self, objects=dict(self.objects), wrote=dict(self.wrote))
 
+    @property
+    def could_act(self) -> bool:
+        """Whether time counts against the operator."""
+        return self.running and self.open
+
     # --- questions; `None` and empty where there is no such thing
 
     def get(self, kind: str, name: str) -> Json | None:
@@ -91,7 +105,8 @@ class State:
 
     def all(self, kind: str) -> list[Json]:
         """Return every object of a kind, by name."""
-        return [body for (k, _), body in sorted(self.objects.items()) if k == kind]
+        named = [(name, body) for (k, name), body in self.objects.items() if k == kind]
+        return [body for _, body in sorted(named, key=itemgetter(0))]
 
     def release(self, name: str = "shop") -> Json:
         """Return a TradingRelease; an empty one where there is none."""
@@ -230,9 +245,12 @@ class Rule:
         raise NotImplementedError
 
 
-def check(history: Iterable[Recorded], rules: Iterable[type[Rule]] | None = None) -> list[Violation]:
-    """Replay a history and return every violation, each once."""
-    active = [rule() for rule in (RULES if rules is None else rules)]
+def check(history: Iterable[Recorded]) -> list[Violation]:
+    """Replay a history and return every violation, each once.
+
+    Whoever takes the API away from the operator says so (BLOCKED, OPEN): that time does not count in S10.
+    """
+    active = [rule() for rule in RULES]
     state = State()
     found: list[Violation] = []
     said: set[tuple[str, str]] = set()
@@ -435,7 +453,7 @@ class S3(Rule):
         new = event.body.get("status") or {}
         still = {r["revision"] for r in new.get("retained") or ()} | {(new.get("live") or {}).get("revision")}
         still |= {entry["revision"] for entry in new.get("latched") or ()}
-        wrote = _written_at(event.body)
+        wrote = written_at(event.body)
         for kept in old.get("retained") or ():
             if "until" not in kept:  # somebody else wrote it
                 continue
@@ -448,7 +466,8 @@ class S3(Rule):
                 yield f"{event.name} forgot retained {kept['revision']} before {kept['until']}"
 
 
-def _written_at(body: Json) -> datetime | None:
+def written_at(body: Json) -> datetime | None:
+    """Return when a version of an object was written, by the API server's clock: a whole second, rounded down."""
     times = [e["time"] for e in body["metadata"].get("managedFields") or () if e.get("time")]
     return datetime.fromisoformat(max(times)) if times else None
 
@@ -476,7 +495,7 @@ class S4(Rule):
         spec, phase = order["spec"], (order.get("status") or {}).get("phase", "")
         status = state.status(spec["release"])
         live, retained = status.get("live") or {}, status.get("retained") or ()
-        if spec["action"] != "Rollback" or phase in {"Done", "Refused"} or not state.running or not retained:
+        if spec["action"] != "Rollback" or phase in {"Done", "Refused"} or not state.could_act or not retained:
             return False
         if live.get("revision") != spec.get("revision"):
             return False
@@ -503,7 +522,7 @@ class S5(Rule):
                 if "deletionTimestamp" not in found["metadata"]:
                     standing[label(found, COMPONENT)] = standing.get(label(found, COMPONENT), 0) + 1
             for component, count in standing.items():
-                if count > room and after.running:
+                if count > room and after.could_act:
                     place = (name, component)
                     crowded[place] = self._since.get(place, after.seen)
                     if after.seen - crowded[place] > TIDY:
@@ -516,7 +535,7 @@ class S6(Rule):
 
     name = "S6"
 
-    OURS = {"Deployment", "Service", "ControllerRevision"}
+    OURS = {"Deployment", "Service", "ControllerRevision", "Job"}
 
     def look(self, before, after, event):
         if event.change == "DELETED" or event.kind in {"Operator", "Event", "TradingRelease", "ReleaseCommand"}:
@@ -563,6 +582,89 @@ class S9(Rule):
                 yield f"{event.name}: lastTransitionTime of {condition['type']} went back"
 
 
+HOSTILE = (KeyError, TypeError, AttributeError)
+"""What reading raises that a test of bad input wrote: what nobody can read moves no Service."""
+
+
+class S10(Rule):
+    """Components are not left half switched for more than 10 s of time in which the API accepts our writes.
+
+    Half switched: of the Services that a switch moves, some select its target and some do not. Which Services it moves
+    is read from the spec and from the stacks that status ever told of. Only time in which the operator ran counts, and
+    none in which it says that there is no way back (RollbackUnsafe): a person decides then.
+    """
+
+    name = "S10"
+
+    def __init__(self):
+        self._stacks: dict[tuple[str, str], dict[str, str]] = {}
+        """Component revisions by component, of each (release, revision)."""
+        self._services: dict[tuple[str, str], str] = {}
+        """The component of each (release, Service)."""
+        self._half: dict[str, str] = {}
+        """What is half switched, by release, as of the last event."""
+        self._spent: dict[str, float] = {}
+
+    def look(self, before, after, event):
+        elapsed = max(after.seen - before.seen, 0.0) if before.could_act else 0.0
+        for release, text in self._half.items():
+            held = _waits_for_a_person(before, release)
+            self._spent[release] = self._spent.get(release, 0.0) + (0.0 if held else elapsed)
+            if self._spent[release] > HALF:
+                yield f"{release} has been half switched for more than {HALF:.0f} s: {text}"
+        if event.kind == "TradingRelease":
+            self._learn(event)
+        if event.kind in {"TradingRelease", "Service"}:
+            names = {body["metadata"]["name"] for body in after.all("TradingRelease")}
+            self._half = {name: text for name in names if (text := self._split(after, name))}
+            self._spent = {name: spent for name, spent in self._spent.items() if name in self._half}
+
+    def _learn(self, event):
+        with suppress(*HOSTILE):
+            for part in event.body["spec"].get("components") or ():
+                for service in part.get("services") or ():
+                    self._services[event.name, service] = part["name"]
+        status = event.body.get("status") or {}
+        for stack in (status.get("live"), status.get("candidate"), *(status.get("retained") or ())):
+            with suppress(*HOSTILE):
+                self._stacks[event.name, stack["revision"]] = _parts(stack)
+
+    def _split(self, state, release):
+        """Say which Services have been moved and which have not, "" where all agree."""
+        home: dict[str, str] = {}
+        with suppress(*HOSTILE):
+            home = _parts(state.status(release).get("live") or {})
+        found = [
+            (service["metadata"]["name"], service, self._services.get((release, service["metadata"]["name"])))
+            for name, service in steered(state) if name == release
+        ]  # fmt: skip
+        found = [(name, service, component) for name, service, component in found if component]
+        for name, service, component in found:
+            selected, record = state.selected(name), switch_record(service)
+            away = selected not in {None, NOTHING, home.get(component)}
+            if not away or writer(service, "spec", "selector") != OPERATOR:
+                continue
+            target = self._stacks.get((release, record.get("to", "")), {})
+            moves = {n: target[c] for n, _, c in found if c in target and target[c] != home.get(c)}
+            behind = sorted(n for n, revision in moves.items() if state.selected(n) != revision)
+            if name in moves and behind:
+                return f"{name} selects {selected}, {', '.join(behind)} not what goes with it"
+        return ""
+
+
+def _waits_for_a_person(state, release) -> bool:
+    """Tell whether an irreversible hook keeps half a switch from being undone, and status says so."""
+    with suppress(*HOSTILE):
+        stalled = next((c for c in state.status(release).get("conditions") or () if c["type"] == "Stalled"), {})
+        return (stalled.get("status"), stalled.get("reason")) == ("True", "RollbackUnsafe")
+    return False
+
+
+def _parts(stack: Json) -> dict[str, str]:
+    """Return a stack's component revisions, by component."""
+    return {c["name"]: c["revision"] for c in stack.get("components") or ()}
+
+
 class Fence(Rule):
     """Scaling to zero is a delete (product.md 5): nobody selects it, and every claim of it is lower than its Service.
 
@@ -598,7 +700,51 @@ def not_void(state: State, deployment: Json) -> Iterator[str]:
             yield f"Deployment {name} is taken down with a claim of {claimed} on {key}, which stands at {version}"
 
 
-RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, Fence)
+class Once(Rule):
+    """A hook runs once for a revision and attempt: no second Job of it is ever let run."""
+
+    name = "Once"
+
+    def __init__(self):
+        self._ran: dict[tuple[str, ...], str] = {}
+
+    def look(self, before, after, event):
+        body = event.body
+        if event.kind != "Job" or not label(body, HOOK) or body["spec"].get("suspend") or event.change == "DELETED":
+            return
+        whose = (annotation(body, RELEASE_UID), label(body, HOOK), label(body, REVISION), annotation(body, ATTEMPT))
+        uid = body["metadata"]["uid"]
+        if self._ran.setdefault(whose, uid) != uid:
+            yield f"hook {label(body, HOOK)} of {label(body, REVISION)} runs a second time in attempt {whose[-1]}"
+
+
+class Agreed(Rule):
+    """No switch begins without the approvals that its spec asks for, given for its revision and attempt."""
+
+    name = "Agreed"
+
+    def __init__(self):
+        self._acts: set[tuple[str, int]] = set()
+
+    def look(self, before, after, event):
+        if event.kind != "Service" or event.change == "DELETED":
+            return
+        record, release = switch_record(event.body), label(event.body, RELEASE)
+        if record.get("cause") != "Promote" or (release, record["act"]) in self._acts:
+            return
+        self._acts.add((release, record["act"]))
+        stored = before.get("ControllerRevision", f"{release}-{record['to']}")
+        spec = ((stored or {}).get("data") or {}).get("spec") or {}
+        binding = [asked for asked in spec.get("approvals") or () if asked.get("onTimeout") != "Continue"]
+        wanted = sum(int(asked.get("required", 1)) for asked in binding)
+        place = (record["to"], (before.status(release).get("candidate") or {}).get("attempt"))
+        orders = [o["spec"] for o in before.all("ReleaseCommand") if o["spec"]["action"] == "Approve"]
+        given = [o for o in orders if (o.get("revision"), o.get("attempt")) == place]
+        if len(given) < wanted:
+            yield f"{event.name} is switched to {record['to']} with {len(given)} of {wanted} approvals"
+
+
+RULES: tuple[type[Rule], ...] = (S1, S2, S3, S4, S5, S6, S9, S10, Fence, Once, Agreed)
 
 
 # --- S8: converged means silent -----------------------------------------------------------------------------------

@@ -9,17 +9,21 @@ Parts, in the order of the file: behaviours of images, the cluster and its peopl
 EndpointSlices, probes), the operator (observe, decide, perform, report), the transcript, the invariants.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tradingrelease.cluster.probe import Verdict, _changed, counted
-from tradingrelease.policy import acts, model, names, probes
+from tradingrelease.cluster.probe import Verdict as Answer
+from tradingrelease.cluster.probe import _changed, counted
+from tradingrelease.policy import acts, checks, hooks, model, names, probes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.freezes import parse as parse_freeze
+from tradingrelease.policy.measurements import Finding, Measurement, Offers, Tally, Verdict, matters
+from tradingrelease.policy.measurements import counted as counted_in
 from tradingrelease.policy.memory import from_status, to_status
 from tradingrelease.policy.model import (
     Asked,
@@ -37,11 +41,13 @@ from tradingrelease.policy.model import (
     Target,
     World,
 )
+from tradingrelease.policy.pod_book import Book, noted
 from tradingrelease.policy.reasons import Action, Cause, Condition
+from tradingrelease.policy.rules.candidate import stands
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
-from tests.builders import KEY, NOW, UID, a_service
+from tests.builders import KEY, NOW, UID, a_deployment, a_pod, a_service
 
 Json = dict[str, Any]
 
@@ -100,20 +106,39 @@ class Plain:
     settled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How the Job of a hook does, and what a webhook answers: told by the name of the hook."""
+
+    takes: float = 5.0
+    """Seconds; 0: it never ends by itself."""
+    fails: bool = False
+    refused: str = ""
+    """Why the API server does not take its Job."""
+    held: str = ""
+    """Why it does not let its Job be started."""
+    ends_after: float = 0.0
+    """Seconds that its pod takes to end once it is told to."""
+
+
 @dataclass(slots=True)
 class Notebook:
     """What the process notices and loses at a restart (cluster/notebook.py)."""
 
     since: dict[str, datetime] = field(default_factory=dict)
     confirmed_dead: dict[str, datetime] = field(default_factory=dict)
+    job_gone: str = ""
+    job_read: tuple[str, datetime] | None = None
+    jobs_refused: Mapping[str, model.JobRefused] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, model.Refusal | None] = field(default_factory=dict)
+    pod_book: Book = field(default_factory=dict)
 
 
 class Simulator:
     """A namespace with one release in it, its people, its controllers and its operator."""
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, *services: str) -> None:  # noqa: PLR0915 - all that a namespace holds
         self.now = self.began = NOW
         self.version = 100
         self.behaviours: dict[str, Behaviour] = {}
@@ -130,10 +155,30 @@ class Simulator:
         self.generation = 0
         self.spec: Spec | Rejected = Rejected("Deleted", "there is no release yet")
         self.status: Json = {}
+        self.raw: Json = {}  # the spec as its author wrote it last
+        # The release as whoever watched it saw it: when, who wrote (author or operator), and the object.
+        self.records: list[tuple[datetime, str, Json]] = []
         self.notebook = Notebook()
         self.streaks: dict[tuple[str, str], Streak] = {}
+        self.author = model.Author("anna")
+        self.jobs: dict[str, model.Job] = {}
+        self.tasks: dict[str, Task] = {}
+        self.hook_pods: dict[str, Pod] = {}
+        """Pods of Jobs, by name."""
+        self.ran: list[str] = []
+        """Jobs that were ever started, and ids of webhooks that were ever answered."""
+        self.ends: dict[str, datetime] = {}
+        """When each started Job, or webhook that is called, ends."""
+        self.calls: dict[str, model.Call] = {}
+        self.called: dict[str, model.Called] = {}
         self.asks: dict[Target, datetime] = {}
         """When each target is asked next."""
+        self.offers = Offers(prometheus=True)
+        self.findings: dict[str, Finding] = {}
+        """What is found of a check, by its name; it passes where nothing is said."""
+        self.tallies: dict[tuple[str, str], Tally] = {}
+        self.measures: dict[tuple[str, str], tuple[Measurement, datetime]] = {}
+        """What is measured, and when next."""
         self.look_at: datetime | None = None
         self.seen: World | None = None
         self.woken = False
@@ -156,17 +201,21 @@ class Simulator:
         version = raw.get("version", "?")
         self.tell("author", f"applies version {version} ({spec.revision if isinstance(spec, Spec) else spec.reason})")
         if self.generation and spec == self.spec:
+            self._record("author")
             return spec
         self.uid = self.uid or UID
         self.generation += 1
-        self.spec = spec
+        self.spec, self.raw = spec, raw
+        self._record("author")
         return spec
 
-    def order(self, action: Action, revision: str = "", reason: str = "") -> Order:
+    def order(self, action: Action, revision: str = "", reason: str = "", **fields: Any) -> Order:
         """Give an order."""
         number = len(self.orders) + 1
         name = f"{action.lower()}-{number}"
-        given = Order(name, f"order-{number}", action, revision, False, reason, self.now, "", None)
+        given = Order(
+            name, f"order-{number}", action, revision, fields.pop("force", False), reason, self.now, "", None, **fields
+        )
         self.orders[given.uid] = given
         self.tell("person", f"orders {action} of {revision or 'the release'} ({name})")
         return given
@@ -234,6 +283,7 @@ class Simulator:
         self.spec = Rejected("Deleted", "the release is deleted")
         self.stored.clear()
         self.orders.clear()
+        self.jobs.clear()
         self.services = {n: s for n, s in self.services.items() if not s.preview_of}
         self.deployments = {n: d for n, d in self.deployments.items() if not d.owner_uids}
         self.tell("author", "deletes the release")
@@ -251,6 +301,8 @@ class Simulator:
     def restart(self) -> None:
         """Kill the operator and start it anew: its notebook and its streaks are lost."""
         self.notebook, self.streaks, self.asks, self.seen = Notebook(), {}, {}, None
+        self.calls, self.called = {}, {}
+        self.tallies, self.measures = {}, {}
         self.down = False
         self.tell("operator", "starts anew")
 
@@ -290,6 +342,7 @@ class Simulator:
 
     def _move_to(self, at: datetime) -> None:
         points = [p for life in self.lives.values() for p in self._turning_points(life)]
+        points += self.ends.values()
         self.touched = any(self.now < point <= at for point in points)
         self.now = at
         self._turn()
@@ -298,6 +351,7 @@ class Simulator:
         for _ in range(MOST_STEPS):
             self._controllers()
             self._probe()
+            self._measure()
             if not self._wants_a_look():
                 return
             self.woken, self.look_at = False, None
@@ -314,6 +368,8 @@ class Simulator:
     def _next(self) -> datetime | None:
         moments = [at for life in self.lives.values() for at in self._turning_points(life)]
         moments += list(self.asks.values()) if not self.down else []
+        moments += self.ends.values()
+        moments += [at for _, at in self.measures.values()] if not self.down else []
         moments += [self.look_at] if self.look_at and not self.down else []
         return min((at for at in moments if at > self.now), default=None)
 
@@ -355,10 +411,98 @@ class Simulator:
             every = timedelta(seconds=self.behaviour(life).crashes_every)
             if every and self.now >= life.started + every:
                 self.lives[uid] = replace(life, restarts=life.restarts + 1, died_at=self.now, started=self.now)
+        self._end_tasks()
         uids = {d.uid for d in self.deployments.values()}
         self.lives = {uid: life for uid, life in self.lives.items() if life.deployment in uids}
         for deployment in sorted(self.deployments.values(), key=lambda d: d.name):
             self._roll_out(deployment)
+
+    def _end_tasks(self) -> None:
+        """Let the Job controller and the receivers of webhooks tell what has ended by now."""
+        for name, at in list(self.ends.items()):
+            if at > self.now or (self.down and name in self.calls):
+                continue
+            del self.ends[name]
+            if name in self.hook_pods:
+                del self.hook_pods[name]
+            elif job := self.jobs.get(name):
+                late = job.ends_at is not None and self.now >= job.ends_at
+                task = self.tasks.get(job.hook, Task())
+                if late and task.ends_after and not job.ending:
+                    self.jobs[name] = replace(job, version=self.next_version(), ending="DeadlineExceeded")
+                    self.ends[name] = self.now + timedelta(seconds=task.ends_after)
+                    continue
+                self._end_pod(name)
+                reason = "DeadlineExceeded" if late else "BackoffLimitExceeded" if task.fails else ""
+                self.jobs[name] = replace(
+                    job, version=self.next_version(), ended=True, failed=bool(reason), reason=reason,
+                    ended_at=self.now.replace(microsecond=0), message="Job has reached the specified backoff limit" if task.fails else "",
+                )  # fmt: skip
+            elif name in self.calls:
+                fails = self.tasks.get(name.rsplit("/", 1)[-1], Task()).fails
+                self.called[name] = model.Called(not fails, "HTTP 500" if fails else "HTTP 200")
+                self.ran.append(name)
+                self.woken = True
+
+    def _end_pod(self, job: str) -> None:
+        for name, pod in self.hook_pods.items():
+            if pod.labels[hooks.JOB_NAME] == job:
+                self.hook_pods[name] = replace(pod, terminating=True, over=True)
+
+    def _delete_job(self, job: model.Job) -> None:
+        """Let a Job go, and its pods end: it takes them their time."""
+        del self.jobs[job.name]
+        self.ends.pop(job.name, None)
+        for name, pod in list(self.hook_pods.items()):
+            if pod.labels[hooks.JOB_NAME] == job.name:
+                self.hook_pods[name] = replace(pod, terminating=True)
+                self.ends[name] = self.now + timedelta(seconds=self.tasks.get(job.hook, Task()).ends_after)
+
+    def _begin_calls(self, wanted: frozenset[model.Call]) -> None:
+        self.calls = {call.id: call for call in wanted}
+        self.called = {name: said for name, said in self.called.items() if name in self.calls}
+        for name in sorted(self.calls):
+            if name not in self.called and name not in self.ends:
+                task = self.tasks.get(name.rsplit("/", 1)[-1], Task())
+                if task.takes:
+                    self.ends[name] = self.now + timedelta(seconds=task.takes)
+
+    def _create_job(self, step: model.CreateJob) -> float | None:
+        if step.name in self.jobs:
+            return SOON
+        metadata, book = step.body["metadata"], self.notebook
+        if why := self.tasks.get(metadata["labels"][names.HOOK], Task()).refused:
+            book.jobs_refused = hooks.refused_again(book.jobs_refused, step.name, "JobForbidden", why, self.now)
+            return None
+        book.jobs_refused, version = {}, self.next_version()
+        self.jobs[step.name] = model.Job(
+            name=step.name, uid=f"job-{version}", version=version, hook=metadata["labels"][names.HOOK],
+            revision=metadata["labels"][names.REVISION], attempt=metadata["annotations"][names.ATTEMPT],
+            release_uid=metadata["annotations"][names.RELEASE_UID], suspended=step.body["spec"]["suspend"],
+            ends_at=None, ended=False, failed=False, reason="", message="",
+            irreversible=metadata["annotations"].get(names.IRREVERSIBLE, ""),
+        )  # fmt: skip
+        return None
+
+    def _start_job(self, step: model.StartJob) -> None:
+        job = self.jobs.get(step.name)
+        if job is None or (job.uid, job.version) != (step.uid, step.version):
+            raise Conflict(f"Job {step.name} is not what was read")
+        book = self.notebook
+        if why := self.tasks.get(job.hook, Task()).held:
+            book.jobs_refused = hooks.refused_again(book.jobs_refused, step.name, "AdmissionFailing", why, self.now)
+            return
+        book.jobs_refused, spec = {}, self.stored[job.revision]
+        takes = self.tasks.get(job.hook, Task()).takes
+        ends = self.now + spec.hook(job.hook).timeout
+        self.jobs[step.name] = replace(job, suspended=False, version=self.next_version(), ends_at=ends)
+        self.ends[step.name] = min(self.now + timedelta(seconds=takes), ends) if takes else ends
+        self.watchdog.starts(self, step.name)
+        self.ran.append(step.name)
+        name = f"{step.name}-pod"
+        labels = {names.HOOK: job.hook, hooks.JOB_NAME: step.name}
+        self.hook_pods[name] = a_pod(a_deployment(), name=name, uid=f"uid-{name}", deployment_uid="", labels=labels,
+                                     ready=False, ports={}, containers=())  # fmt: skip
 
     def _roll_out(self, deployment: Deployment) -> None:
         mine = self.pods_of(deployment.name)
@@ -385,19 +529,30 @@ class Simulator:
             self.woken = self.woken or _changed(before, after, target.health)
             self.asks[target] = self.now + target.health.interval
 
-    def _answer_of(self, target: Target) -> Verdict:
+    def _measure(self) -> None:
+        for place, (measurement, at) in sorted(self.measures.items()):
+            if at > self.now or self.down:
+                continue
+            check = measurement.check
+            before = self.tallies[place]
+            finding = self.findings.get(check.name, Finding(Verdict.PASSED, "well"))
+            after = self.tallies[place] = counted_in(before, finding, check)
+            self.woken = self.woken or matters(before, after, check)
+            self.measures[place] = (measurement, self.now + check.interval)
+
+    def _answer_of(self, target: Target) -> Answer:
         life = self.lives.get(target.pod_uid)
         if life is None or not self.behaviour(life).reachable:
-            return Verdict(passed=False, said="no connection", reached=False)
+            return Answer(passed=False, said="no connection", reached=False)
         if not self.is_ready(life):
-            return Verdict(passed=False, said="connection refused")
-        return Verdict(passed=True, said="HTTP 200") if self.behaviour(life).healthy else Verdict(False, "HTTP 500")
+            return Answer(passed=False, said="connection refused")
+        return Answer(passed=True, said="HTTP 200") if self.behaviour(life).healthy else Answer(False, "HTTP 500")
 
     # --- the operator: observe ----------------------------------------------------------------------------------
 
     def observe(self) -> World:
         """Return the world without what the notebook knows: what the watches would say now."""
-        pods = tuple(self._pod(life) for life in self.lives.values())
+        pods = (*(self._pod(life) for life in self.lives.values()), *self.hook_pods.values())
         return World(
             key=KEY,
             uid=self.uid,
@@ -422,6 +577,11 @@ class Simulator:
             since={},
             confirmed_dead={},
             freezes=tuple(self.freezes.values()),
+            jobs=dict(self.jobs),
+            webhook_hosts=frozenset({"hooks.example.com"}),
+            author=self.author,
+            trusted_accounts=frozenset({"ci"}),
+            offers=self.offers,
         )
 
     def world(self) -> World:
@@ -429,13 +589,19 @@ class Simulator:
         world = replace(
             self.observe(),
             streaks=dict(self.streaks),
+            tallies=dict(self.tallies),
             asked=dict(self.notebook.asked),
             dry_runs=dict(self.notebook.dry_runs),
+            called=dict(self.called),
+            job_gone=self.notebook.job_gone,
+            job_read=self.notebook.job_read,
+            jobs_refused=self.notebook.jobs_refused,
         )
         book, true_now = self.notebook, signals(world)
         book.since = {signal: book.since.get(signal, self.now) for signal in sorted(true_now)}
         book.confirmed_dead = {s: at for s, at in book.confirmed_dead.items() if f"dead:{s}" in book.since}
-        return replace(world, since=dict(book.since), confirmed_dead=dict(book.confirmed_dead))
+        book.pod_book = noted(book.pod_book, world.pods)
+        return replace(world, since=dict(book.since), confirmed_dead=dict(book.confirmed_dead), pod_book=book.pod_book)
 
     def _pod(self, life: Life) -> Pod:
         behaviour = self.behaviour(life)
@@ -556,9 +722,15 @@ class Simulator:
         after = replace(world, memory=memory)
         self.notes += decision.notes
         wanted = probes.wanted(after) if self.uid else frozenset()
+        self._begin_calls(hooks.calls(world) if self.uid else frozenset())
         self.asks = {t: self.asks.get(t, self.now) for t in sorted(wanted, key=lambda t: (t.scope, t.pod_name))}
         places = {(t.scope, t.pod_uid) for t in wanted}
         self.streaks = {place: streak for place, streak in self.streaks.items() if place in places}
+        aims = {m.place: m for m in (checks.wanted(after, stands=stands(after)) if self.uid else ())}
+        self.measures = {
+            p: (m, self.measures[p][1] if p in self.measures else self.now + m.delay) for p, m in aims.items()
+        }
+        self.tallies = {place: self.tallies.get(place, Tally(since=self.now)) for place in aims}
         if not self.uid:
             return
         found = compute(after, decision)
@@ -567,6 +739,7 @@ class Simulator:
             "phase": str(phase(after, decision, found)),
             "conditions": merged(world.conditions, found, self.generation, self.now),
         }
+        self.status = checks.in_status(after, self.status)
         answers = {a.uid: a for a in memory.answers}
         for uid, order in self.orders.items():
             if (given := answers.get(uid)) and order.phase not in {"Done", "Refused"}:
@@ -575,6 +748,16 @@ class Simulator:
             elif not given and not order.phase:
                 self.orders[uid] = replace(order, phase="Pending")
         self._tell_of_status(found)
+        self._record("operator")
+
+    def _record(self, who: str) -> None:
+        metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": self.uid, "generation": self.generation}
+        release = {
+            "apiVersion": names.API_VERSION, "kind": "TradingRelease", "metadata": metadata, "spec": self.raw,
+            "status": plain(self.status),
+        }  # fmt: skip
+        if who == "author" or not self.records or self.records[-1][2] != release:
+            self.records.append((self.now, who, release))
 
     def perform(self, step: model.Step) -> float | None:  # noqa: C901, PLR0912, PLR0915 - one line a step
         """Perform one step with its preconditions, as cluster/act.py does. Raises Conflict."""
@@ -601,8 +784,7 @@ class Simulator:
                 self._put_service(service, labels=labels, annotations=marks)
             case model.Annotate():
                 deployment = self._guarded_deployment(step.deployment, step.uid, step.version)
-                proven = frozenset(step.annotations[names.PROVEN].split(","))
-                self._put_deployment(deployment, served=step.annotations[names.SERVED] == "true", proven=proven)
+                self._put_deployment(deployment, **_annotated(step.annotations))
             case model.Scale():
                 deployment = self._guarded_deployment(step.deployment, step.uid, step.version)
                 self._put_deployment(deployment, replicas=step.replicas)
@@ -635,6 +817,20 @@ class Simulator:
                 self.stored = {r: s for r, s in self.stored.items() if names.stored_spec_name(KEY.name, r) != step.name}
             case model.ForgetOrder():
                 self.orders.pop(step.uid, None)
+            case model.CreateJob():
+                return self._create_job(step)
+            case model.StartJob():
+                self._start_job(step)
+            case model.DeleteJob():
+                if (job := self.jobs.get(step.name)) and job.uid == step.uid:
+                    if job.version != step.version:
+                        raise Conflict(f"Job {step.name} is not what was read")
+                    self._delete_job(job)
+            case model.ConfirmGone():
+                found = self.jobs.get(step.name)
+                here = found is not None and found.uid == step.uid
+                self.notebook.job_gone = "" if here else step.uid
+                self.notebook.job_read = (step.uid, self.now) if here else None
             case model.DryRun():
                 self.notebook.dry_runs[step.component_revision] = self.refusals.get(step.component_revision)
             case model.Ask():
@@ -711,7 +907,7 @@ class Simulator:
             owner_uids=frozenset(o["uid"] for o in body["metadata"].get("ownerReferences", ())),
             adopted_from=notes.get(names.ADOPTED_FROM, ""),
             served=False,
-            proven=frozenset(),
+            proven=(),
             claims={k.removeprefix(prefix): int(v) for k, v in notes.items() if k.startswith(prefix)},
             replicas=spec["replicas"],
             min_ready_seconds=spec["minReadySeconds"],
@@ -793,6 +989,20 @@ class Simulator:
         return found.get("status", "Unknown"), found.get("reason", "")
 
 
+def _annotated(annotations: Mapping[str, str]) -> dict[str, Any]:
+    """Return what annotations change on a Deployment."""
+    if names.UNSAFE in annotations:
+        return {"unsafe": json.loads(annotations[names.UNSAFE])}
+    return {"served": annotations[names.SERVED] == "true", "proven": tuple(annotations[names.PROVEN].split(","))}
+
+
+def plain(value: Any) -> Any:
+    """Return JSON as the API server stores it: without nulls."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items() if inner is not None}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
 class Watchdog:
     """Holds every write against the invariants of product.md 6, by other means than the policy's own."""
 
@@ -816,6 +1026,14 @@ class Watchdog:
                 self._must(sim, gates, "S1: a Service that selects a revision is gated")
             case _:
                 pass
+
+    def starts(self, sim: Simulator, job: str) -> None:
+        """Judge the start of a Job: never twice, and never one whose uid is not remembered."""
+        known = [r for s in hooks.series(sim.memory) for r in s.runs if r.job_uid == sim.jobs[job].uid]
+        self._must(sim, bool(known), f"Job {job} is started, and nothing remembers it")
+        self._must(sim, job not in sim.ran, f"Job {job} is started twice")
+        beside = [pod.name for pod in sim.hook_pods.values() if not pod.over]
+        self._must(sim, not beside, f"Job {job} is started beside {beside}")
 
     def after(self, sim: Simulator) -> None:
         """Judge a state in which the operator rests."""
@@ -860,6 +1078,11 @@ class Watchdog:
                 passed = [world.streaks.get((where, life.uid), Streak()).passed for life in lives]
                 enough = all(count >= health.success_threshold for count in passed)
                 self._must(sim, enough, f"S2: not verified on every pod: {deployment.name} {passed}")
+        judged = checks.candidate(world)
+        for check in judged.checks if judged and not begun else ():
+            tally = world.tallies.get((judged.scope, check.name), Tally())
+            passes = check.dry_run or check.pods or tally.passed >= check.success_limit
+            self._must(sim, passes, f"S2: check {check.name} has not passed: {tally}")
 
     def _going(self, sim: Simulator, world: World, name: str) -> None:
         deployment = sim.deployments[name]

@@ -22,15 +22,21 @@ from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
 from tradingrelease.cluster.lease import Elector, Pace
+from tradingrelease.cluster.ledger import Ledger
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
+from tradingrelease.cluster.notifier import Notifier
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
+from tradingrelease.cluster.tasks import end
+from tradingrelease.cluster.webhook import Allowed, Caller
 from tradingrelease.config import Config
 from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
+from tradingrelease.policy.fields import UNREADABLE
+from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.model import Key
 from tradingrelease.policy.reasons import Phase
-from tradingrelease.policy.spec import UNREADABLE
 from tradingrelease.reconcile import Reconciler
 from tradingrelease.workqueue import WorkQueue
 
@@ -61,6 +67,11 @@ class App:
         self.queue = WorkQueue()
         self.notebooks: dict[Key, Notebook] = {}
         self.prober = Prober(self.queue.add)
+        self.caller = Caller(self.queue.add, self.clock.now, Allowed(config.webhook_hosts, config.webhook_key_file))
+        self.measurer = Measurer(self.queue.add, config.prometheus_url)
+        self.offers = Offers(bool(config.prometheus_url), config.prometheus_templates)
+        self.ledger = Ledger(config.notifications, self.cache)
+        self.notifier: Notifier | None = None
         self.synced = asyncio.Event()
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
@@ -71,11 +82,38 @@ class App:
         """Run until told to stop. Raises SourceLost, or what a task of ours failed with."""
         async with self.open_session() as http:
             elector = self._elector(Api(self.credentials, http))
-            api = Api(self.credentials, http, lambda: elector is None or elector.leads)
-            observer = Observer(api, self.cache, self.prober, self.notebooks, self.calendars)
+
+            def leads() -> bool:
+                return elector is None or elector.leads
+
+            api = Api(self.credentials, http, leads)
+            observer = Observer(
+                api,
+                self.cache,
+                self.prober,
+                self.caller,
+                self.measurer,
+                self.notebooks,
+                self.calendars,
+                self.offers,
+                self.config.trusted_accounts,
+            )
             actor = Actor(api, self.cache, self.prober)
-            reconciler = Reconciler(observer, actor, Reporter(api, self.cache), self.prober, self.clock, self.notebooks)
+            self.measurer.read_logs(api, self.clock.now)
+            reporter = Reporter(api, self.cache, self.ledger)
+            reconciler = Reconciler(
+                observer, actor, reporter, self.prober, self.caller, self.measurer, self.clock, self.notebooks
+            )
             self.statuses = Statuses(api, self.cache, self.calendars, self.clock, self.queue.add)
+            self.notifier = Notifier(
+                self.ledger,
+                self.cache,
+                self.config.notifications,
+                self.config.notification_secrets,
+                self.clock.now,
+                self.queue.add_after,
+                leads,
+            )
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
                 lead = asyncio.create_task(self._lead(reconciler, elector))
@@ -92,7 +130,7 @@ class App:
                     task.cancel()
                 # kopf takes seconds to end and has nothing to end: it writes nothing.
                 await asyncio.wait([*tasks, stopping], timeout=1)
-                await self.prober.close()
+                await self._ask_nobody()
                 for task in done - {stopping}:
                     if not task.cancelled() and (error := task.exception()):
                         raise error
@@ -134,6 +172,9 @@ class App:
             return
         if self.statuses and (kind is FREEZES or (kind is RELEASES and (raw.get("status") or {}).get("overrides"))):
             self.statuses.changed.set()
+        if kind is RELEASES:
+            for key in concerned:
+                self.ledger.stored(key)
         for key in concerned if self.leading else ():
             self.notebooks.setdefault(key, Notebook()).woken_at = monotonic()
             self.queue.add(key)
@@ -169,12 +210,11 @@ class App:
         tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
         tasks += [asyncio.create_task(elector.lost())] if elector else []
         tasks += [asyncio.create_task(self.statuses.run())] if self.statuses else []
+        tasks += [asyncio.create_task(self.notifier.run())] if self.notifier else []
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
         for task in done:
             task.result()  # a worker never ends by itself
 
@@ -187,7 +227,11 @@ class App:
                 notebook.writing.cancel()
         self.notebooks.clear()
         self.failures.clear()
-        await self.prober.close()
+        await self._ask_nobody()
+
+    async def _ask_nobody(self) -> None:
+        for asks in (self.prober, self.caller, self.measurer):
+            await asks.close()
 
     # --- the workers -------------------------------------------------------------------------------------------
 
@@ -255,6 +299,7 @@ class App:
             gc.freeze()
             log.info("caches are in: %d releases", len(self.cache.releases()))
         for key in concerned | self.cache.orphans() if self.leading else ():
+            self.ledger.stored(key)
             self.queue.add(key)
 
     async def _list(self, api: Api, kind: Kind, namespace: str) -> set[Key]:
@@ -338,6 +383,8 @@ class App:
             telemetry.RELEASES.labels(str(phase)).set(count)
         if self.clock.known:
             measure(self.cache, self.calendars, self.clock.now())
+            if self.notifier:
+                self.notifier.measure()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -1,9 +1,17 @@
 """The operator's own settings, from the environment. Defaults are those of production."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+from tradingrelease.policy import notifications, promql
+from tradingrelease.policy.notifications import Notifications
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,20 @@ class Config:
     """A look that does not end, or an event loop that does not turn, for so long is a hang."""
     silent: float = 150.0
     """A watch that says nothing for so long is dead: the API server sends a bookmark every minute."""
+    webhook_hosts: frozenset[str] = frozenset()
+    """Hosts (host or host:port) that webhooks of hooks may call; none: no webhook is accepted."""
+    trusted_accounts: frozenset[str] = frozenset()
+    """Accounts, of CI, that act for others: what they apply or order must say on whose behalf."""
+    webhook_key_file: str = ""
+    """File, mounted from a Secret, with the key that webhooks are signed with; "": they are not signed."""
+    prometheus_url: str = ""
+    """Where checks ask their queries, as http://prometheus.monitoring:9090. "": releases with queries are refused."""
+    prometheus_templates: Mapping[str, str] = field(default_factory=dict)
+    """Queries by name that checks may use, as a JSON object in a file."""
+    notifications: Notifications = field(default_factory=Notifications)
+    """Who is told what happens to releases, from a YAML file; nobody, by default."""
+    notification_secrets: Path = Path("/var/run/tradingrelease/notifications")
+    """Folder, mounted from a Secret, with one file a target: its URL."""
     log_level: str = "INFO"
 
     @classmethod
@@ -41,6 +63,9 @@ class Config:
                 return float(text) if text else default
             except ValueError:
                 raise ValueError(f"{name}={text!r}: write a number") from None
+
+        def words(name: str) -> frozenset[str]:
+            return frozenset(word.strip() for word in env.get(name, "").split(",") if word.strip())
 
         names = env.get("TRADINGRELEASE_NAMESPACES", "")
         lease = env.get("TRADINGRELEASE_LEASE", "")
@@ -58,5 +83,43 @@ class Config:
             identity=env.get("TRADINGRELEASE_IDENTITY", "") or socket.gethostname(),
             stuck=number("TRADINGRELEASE_STUCK_SECONDS", cls.stuck),
             silent=number("TRADINGRELEASE_SILENT_SECONDS", cls.silent),
+            webhook_hosts=frozenset(host.lower() for host in words("TRADINGRELEASE_WEBHOOK_HOSTS")),
+            trusted_accounts=words("TRADINGRELEASE_TRUSTED_ACCOUNTS"),
+            webhook_key_file=env.get("TRADINGRELEASE_WEBHOOK_KEY_FILE", ""),
+            prometheus_url=_server("TRADINGRELEASE_PROMETHEUS_URL", env),
+            prometheus_templates=_templates("TRADINGRELEASE_PROMETHEUS_TEMPLATES", env),
+            notifications=_notifications("TRADINGRELEASE_NOTIFICATIONS", env),
+            notification_secrets=Path(env.get("TRADINGRELEASE_NOTIFICATION_SECRETS", "") or cls.notification_secrets),
             log_level=env.get("TRADINGRELEASE_LOG_LEVEL", cls.log_level),
         )
+
+
+def _server(name: str, env: Mapping[str, str]) -> str:
+    """Return an address without its last slash."""
+    text = env.get(name, "").rstrip("/")
+    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+        raise ValueError(f"{name}={text!r}: write an address such as http://prometheus.monitoring:9090")
+    return text
+
+
+def _templates(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the queries of a file. One that cannot be used is found out now, and not in a release."""
+    if not (file := env.get(name, "")):
+        return {}
+    try:
+        found = dict(json.loads(Path(file).read_text()))
+        for query in found.values():
+            promql.arguments(query)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name}={file!r}: write a JSON object of queries by name: {error}") from error
+    return found
+
+
+def _notifications(name: str, env: Mapping[str, str]) -> Notifications:
+    """Return who is told what, from a file."""
+    if not (file := env.get(name, "")):
+        return Notifications()
+    try:
+        return notifications.parse(yaml.safe_load(Path(file).read_text()))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{name}={file!r}: {error}") from error

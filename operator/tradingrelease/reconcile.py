@@ -8,15 +8,19 @@ from typing import Final
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor, Outcome
+from tradingrelease.cluster.measure import verdicts
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
+from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import Conflict
-from tradingrelease.policy import probes
+from tradingrelease.policy import checks, hooks, probes
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
+from tradingrelease.policy.rules.candidate import stands
 
 log: Final = logging.getLogger("tradingrelease.decision")
 
@@ -28,12 +32,14 @@ SOON: Final = 0.1
 class Reconciler:
     """Brings releases to what their authors asked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it holds the pipeline together
         self,
         observer: Observer,
         actor: Actor,
         reporter: Reporter,
         prober: Prober,
+        caller: Caller,
+        measurer: Measurer,
         clock: ServerClock,
         notebooks: dict[Key, Notebook],
     ) -> None:
@@ -41,6 +47,8 @@ class Reconciler:
         self._actor = actor
         self._reporter = reporter
         self._prober = prober
+        self._caller = caller
+        self._measurer = measurer
         self._clock = clock
         self._notebooks = notebooks
 
@@ -64,12 +72,17 @@ class Reconciler:
             if outcome.wait is not None:
                 log.info("look again", extra={"release": str(key), "because": outcome.said})
                 return outcome.wait
-            await self._reporter.say(world, decision.notes, now)
+            await self._reporter.say(world, decision.notes, notebook, now)
         return SOON
 
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
         self._prober.aim(world.key, probes.wanted(after) if world.uid else frozenset())
+        # What is stored, not what is to be.
+        self._caller.aim(world.key, hooks.calls(world) if world.uid else frozenset())
+        measured = checks.wanted(after, stands=stands(after)) if world.uid else frozenset()
+        self._measurer.aim(world.key, measured, now)
+        verdicts.tell(world.key, after if world.uid else None)
         if not world.uid or world.deleting:
             await self._reporter.refuse_orders(world, now)
             self._notebooks.pop(world.key, None)
@@ -103,7 +116,7 @@ class Reconciler:
 
 def _count(world: World, after: World, notebook: Notebook) -> None:
     """Count attempts that ended, and time an ordered rollback once its last Service is moved."""
-    for entry in set(after.memory.history) - set(world.memory.history):
+    for entry in {e.told for e in after.memory.history} - {e.told for e in world.memory.history}:
         telemetry.OUTCOMES.labels(str(entry.outcome)).inc()
     live, before = after.memory.live, world.memory.live
     if notebook.ordered_at and live and before and live.act != before.act:

@@ -30,4 +30,34 @@ QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be look
 WATCH_AGE = Gauge("tradingrelease_watch_age_seconds", "Time since a watch last said anything", ["resource"])
 LOOP_LAG = Gauge("tradingrelease_loop_lag_seconds", "By how much the event loop is late")
 LEADING = Gauge("tradingrelease_leading", "1 while this process holds the lease and works")
+CHECKS = Counter("tradingrelease_check_measurements_total", "Measurements of checks by finding", ["kind", "verdict"])
+CHECK_VALUE = Gauge(
+    "tradingrelease_check_value", "What a check of a release measured last", ["release_namespace", "release", "check"]
+)
+CHECK_VERDICT = Gauge(
+    "tradingrelease_check_verdict",
+    "1 for the verdict of a check that judges a release now",
+    ["release_namespace", "release", "check", "during", "verdict"],
+)
+NOTIFICATIONS_SENT = Counter("tradingrelease_notifications_sent_total", "Transitions told, by target", ["target"])
+NOTIFICATIONS_FAILED = Counter(
+    "tradingrelease_notifications_failed_total", "Attempts to tell a target that failed and are made again", ["target"]
+)
+NOTIFICATIONS_DROPPED = Counter(
+    "tradingrelease_notifications_dropped_total",
+    "Transitions that a target is never told of, by cause",
+    ["target", "cause"],
+)
+NOTIFICATIONS_WAITING = Gauge(
+    "tradingrelease_notifications_waiting", "Transitions that a target is yet to be told of", ["target"]
+)
+NOTIFICATIONS_OLDEST = Gauge(
+    "tradingrelease_notification_oldest_seconds", "Age of the oldest transition that waits to be told", ["target"]
+)
 PROBES = Counter("tradingrelease_probes_total", "Health probes by verdict", ["verdict"])
+
+
+def check_value(namespace: str, release: str, check: str, value: float | None) -> None:
+    """Tell what a check measured last; nothing where it measured no number."""
+    if value is not None:
+        CHECK_VALUE.labels(namespace, release, check).set(value)

@@ -23,6 +23,12 @@ def helm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def helm_3(tmp_path_factory):
+    """Run the Helm before it, which many still have."""
+    return Helm(binaries.helm_3() / "helm", tmp_path_factory.mktemp("helm-3"))
+
+
+@pytest.fixture(scope="session")
 def plane():
     with ControlPlane.start(f"cht-{os.getpid()}") as plane:
         yield plane

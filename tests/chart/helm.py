@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from devcluster import pins
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tradingrelease-operator"
 MONITORED = {
@@ -16,6 +18,17 @@ MONITORED = {
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboard": {"enabled": True},
 }
+NOTIFIED = {
+    "secret": "notifications",
+    "config": {
+        "cluster": "prod-eu", "keepFor": "12h", "targets": {"team": {}, "pager": {"batch": "0s", "perHour": 30}},
+        "routes": [
+            {"to": ["team"], "namespaces": ["prod-*"]},
+            {"to": ["pager", "team"], "severity": "Warning", "outcomes": ["RolledBack"], "reasons": ["RolledBack"], "releases": ["shop"]},
+        ],
+        "cloudEvents": {"mode": "binary"},
+    },
+}  # fmt: skip
 SETS = {
     "defaults": {},
     "two namespaces": {"namespaces": ["shop", "payments"]},
@@ -36,7 +49,15 @@ SETS = {
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"protocol": "TCP", "port": 9090}]}],
         },
+        "admission": {
+            "identity": {"enabled": True},
+            "strictTemplates": {"enabled": True, "serviceAccounts": ["default", "trader"]},
+        },
         "monitoring": MONITORED,
+        "trustedAccounts": ["system:serviceaccount:ci:deployer"],
+        "webhooks": {"hosts": ["hooks.example.com"], "keySecret": "webhook-key"},
+        "prometheus": {"url": "http://prometheus:9090", "templates": {"errors": "sum(errors)"}},
+        "notifications": NOTIFIED,
     },
     "as little as there can be": {
         "replicas": 1, "serviceAccount": {"create": False, "name": "exists"},
@@ -69,8 +90,9 @@ class Helm:
         return answer.stderr
 
     def render(self, values=None, name="tradingrelease-operator", namespace="tradingrelease-system"):
-        """Return the objects that an installation would make."""
-        answer = self.run(f"template {name}", f"--namespace={namespace}", values=values)
+        """Return the objects that an installation would make. A Helm 3 that is built here knows no newer Kubernetes."""
+        place = (f"--namespace={namespace}", f"--kube-version={pins.DEFAULT_KUBERNETES}")
+        answer = self.run(f"template {name}", *place, values=values)
         assert answer.returncode == 0, answer.stderr
         return [document for document in yaml.safe_load_all(answer.stdout) if document]
 

@@ -68,9 +68,14 @@ class Place:
 
 
 @pytest.fixture
-def place(helm):
+def plane():
     with ControlPlane.start(f"cht-life-{os.getpid()}") as plane:
-        yield Place(helm, plane)
+        yield plane
+
+
+@pytest.fixture
+def place(helm, plane):
+    return Place(helm, plane)
 
 
 def names_of_crds():
@@ -95,6 +100,19 @@ def test_an_uninstalled_chart_leaves_its_crds_and_every_release_and_nothing_else
     assert place.server.kubectl("get", "serviceaccounts,leases", "-n", NAMESPACE, "-o", "name").split() == [
         "serviceaccount/default"
     ]
+
+
+def test_helm_3_installs_upgrades_and_takes_away_the_same(helm_3, plane):
+    place = Place(helm_3, plane)
+    place.install()
+    stored = place.release()
+    place.done(f"upgrade {NAME}", values={"replicas": 3})
+    assert place.server.read("get", "deployment", NAME, "-n", NAMESPACE)["spec"]["replicas"] == 3
+    place.done(f"uninstall {NAME}", chart=None)
+    place.server.kubectl("wait", "--for=delete", "deployment", "--all", "-n", NAMESPACE, "--timeout=60s")
+
+    assert place.made() == names_of_crds()
+    assert place.stored()["metadata"] == stored["metadata"]
 
 
 def test_installed_again_it_finds_its_crds_and_releases(place):

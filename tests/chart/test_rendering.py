@@ -11,8 +11,9 @@ import prometheus_client
 import pytest
 import yaml
 from tradingrelease import telemetry
+from tradingrelease.policy import notifications
 
-from tests.chart.helm import CHART, MONITORED, ROOT, SETS, kinds, only
+from tests.chart.helm import CHART, MONITORED, NOTIFIED, ROOT, SETS, kinds, only
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
@@ -29,6 +30,16 @@ def test_the_manifests_and_the_chart_s_crds_are_current():
     )
 
     assert answer.returncode == 0, answer.stderr
+
+
+def test_helm_3_makes_the_same_of_it_and_has_no_complaints_either(helm, helm_3, values):
+    assert helm_3.render(values) == helm.render(values)
+    answer = helm_3.run("lint --strict", values=values)
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_helm_3_refuses_what_nobody_reads(helm_3):
+    assert "replica" in helm_3.refusal({"replica": 3})
 
 
 def test_helm_finds_nothing_to_complain_about(helm, values):
@@ -98,6 +109,13 @@ def test_the_schema_describes_the_values_that_there_are():
         ({"admission": {"actionVerbs": True}}, "actionVerbs"),
         ({"monitoring": {"podMonitor": {"interval": "often"}}}, "interval"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"notifications": {"config": {"cloudEvents": {}}}}, "secret"),
+        ({"notifications": {"secret": "s", "config": {"target": {}}}}, "target"),
+        ({"notifications": {"secret": "s", "config": {"targets": {"team": {"url": "slack://x"}}}}}, "url"),
+        ({"notifications": {"secret": "s", "config": {"targets": {"cloudevents": {}}}}}, "cloudevents"),
+        ({"notifications": {"secret": "s", "config": {"targets": {"team": {"batch": "10"}}}}}, "batch"),
+        ({"notifications": {"secret": "s", "config": {"routes": [{"to": ["team"], "severity": "Bad"}]}}}, "severity"),
+        ({"networkPolicy": {"notificationPorts": []}}, "notificationPorts"),
     ],
     ids=str,
 )
@@ -205,6 +223,38 @@ def test_a_digest_pins_the_image(helm):
     assert image(SETS["all that there is"]) == f"registry.example.com/ops/operator:1.2.3@sha256:{'ab' * 32}"
 
 
+def test_every_mount_has_its_volume_and_every_volume_its_mount(helm, values):
+    pod = only(helm.render(values), "Deployment")["spec"]["template"]["spec"]
+    mounts = [mount["name"] for mount in pod["containers"][0].get("volumeMounts", ())]
+
+    assert sorted(mounts) == sorted(volume["name"] for volume in pod.get("volumes", ()))
+    assert len(mounts) == (4 if values is SETS["all that there is"] else 0)
+
+
+def test_notifications_are_configured_as_the_operator_reads_them(helm):
+    made = helm.render(SETS["all that there is"])
+    pod = only(made, "Deployment")["spec"]["template"]["spec"]
+    env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    folder, _, file = env["TRADINGRELEASE_NOTIFICATIONS"].rpartition("/")
+    config = only(made, "ConfigMap", volumes[mounts[folder]]["configMap"]["name"])
+
+    found = notifications.parse(yaml.safe_load(config["data"][file]))
+    assert found == notifications.parse(NOTIFIED["config"])
+    assert found.names() == ("pager", "team", "cloudevents")
+    assert volumes[mounts[env["TRADINGRELEASE_NOTIFICATION_SECRETS"]]]["secret"]["secretName"] == "notifications"
+
+
+def test_the_way_to_receivers_is_open_only_where_somebody_is_told(helm):
+    def ports(values):
+        rules = only(helm.render(values), "NetworkPolicy")["spec"]["egress"]
+        return [port["port"] for rule in rules if "to" not in rule for port in rule["ports"]]
+
+    assert ports({}) == [443, 6443]
+    assert ports({"notifications": NOTIFIED, "networkPolicy": {"notificationPorts": [8443]}}) == [443, 6443, 8443]
+
+
 def test_an_uninstalled_chart_leaves_its_crds(helm):
     crds = [o for o in helm.render() if o["kind"] == "CustomResourceDefinition"]
 
@@ -275,6 +325,8 @@ def test_each_policy_can_be_switched_off(helm):
     assert policies() == every
     assert policies(actionVerbs=...) == every - {"action-verbs"}
     assert policies(deputy=...) == every - {"deputy"}
+    strict = helm.render({"admission": {"strictTemplates": {"enabled": True}}})
+    assert only(strict, "ValidatingAdmissionPolicy", "strict-templates.tradingplatform.io")
     assert policies(selectorKeeper=...) == every - {"tradingrelease-operator-selector-keeper"}
 
 
@@ -287,3 +339,27 @@ def test_a_server_that_cannot_keep_selectors_is_not_asked_to(helm):
 
     assert "MutatingAdmissionPolicy" not in old
     assert "MutatingAdmissionPolicy" in new
+
+
+@pytest.mark.parametrize(
+    ("version", "who_makes_it_true"),
+    [("1.35.4", {"Validating"}), ("1.36.0", {"Validating", "Mutating"})],
+)
+def test_who_it_was_is_stamped_where_the_server_can_and_refused_where_it_cannot(helm, version, who_makes_it_true):
+    """The objects are those of manifests/admission, whose tests in tests/crd meet real users."""
+    on = json.dumps({"identity": {"enabled": True}})
+    answer = helm.run("template tradingrelease-operator", f"--kube-version={version}", f"--set-json=admission={on}")
+    made = [o for o in yaml.safe_load_all(answer.stdout) if o]
+    found = {
+        (o["kind"].partition("Admission")[0], o["kind"].partition("Admission")[2], o["metadata"]["name"]) for o in made
+    }
+    names = ("tradingrelease-author", "tradingrelease-behalf", "tradingrelease-issuer")
+    wanted = {(k, part, name) for k in who_makes_it_true for part in ("Policy", "PolicyBinding") for name in names}
+    wanted -= {
+        ("Validating", part, "tradingrelease-behalf") for part in ("Policy", "PolicyBinding")
+    }  # nothing to refuse
+
+    assert {one for one in found if one[2] in names} == wanted
+    assert not [o for o in helm.render() if o["metadata"]["name"] in names], (
+        "it belongs to the cluster: only where asked for"
+    )

@@ -17,7 +17,18 @@ DEFAULTS_OF_A_RELEASE = {
     "keepFailedFor": "15m",
     "onDelete": "Keep",
 }
+POD = {"spec": {"containers": [{"name": "main", "image": "migrate:1"}]}}
 DEFAULTS_OF_A_COMPONENT = {"minReadySeconds": 5, "progressDeadline": "10m"}
+DEFAULTS_OF_A_CHECK = {
+    "during": ["Verify", "Watch"],
+    "interval": "10s",
+    "timeout": "5s",
+    "failureLimit": 3,
+    "successLimit": 3,
+    "inconclusiveLimit": 3,
+    "initialDelay": "0s",
+    "dryRun": False,
+}
 DEFAULTS_OF_HEALTH = {"interval": "5s", "timeout": "2s", "successThreshold": 3, "failureThreshold": 3}
 
 # What a typed schema would drop, reorder or fill in.
@@ -118,8 +129,55 @@ def test_health_has_defaults_but_is_not_one(server, release, changed):
     assert "health" not in server.accepted(release)["spec"]["components"][0]
 
 
+def test_a_hook_has_defaults_and_its_job_is_kept_as_written(server, release, changed):
+    written = {
+        "name": "migrate",
+        "at": "BeforeGreen",
+        "job": {"template": AWKWARD_TEMPLATE, "unknown": {"deep": [None]}},
+    }
+    (hook,) = server.accepted(changed(release, {"spec/hooks": [written]}))["spec"]["hooks"]
+
+    defaults = {"timeout": "10m", "onFailure": "Fail", "irreversible": False}
+    assert canonical(hook) == canonical(written | defaults)
+
+
+def test_an_approval_has_defaults(server, release, changed):
+    asked = {"spec/approvals": [{"at": "BeforeGreen"}, {"at": "BeforeSwitch", "required": 10, "timeout": "720h"}]}
+    first, second = server.accepted(changed(release, asked))["spec"]["approvals"]
+
+    assert first == {"at": "BeforeGreen", "required": 1, "notByAuthor": True, "timeout": "24h", "onTimeout": "Abort"}
+    assert (second["required"], second["timeout"]) == (10, "720h")
+
+
 def test_replicas_have_no_default(server, release):
     assert "replicas" not in server.accepted(release)["spec"]["components"][0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"http": {"service": "backend", "path": "/orders?limit=1", "port": 80}},
+        {
+            "http": {
+                "service": "backend",
+                "path": "/",
+                "port": "http",
+                "headers": [{"name": "Accept", "value": "a/b;q=1"}],
+            }
+        },
+        {"prometheus": {"query": 'up{revision="$(revision)"}', "expect": "result == 1.0"}},
+        {"prometheus": {"template": "error-rate", "component": "backend", "expect": "result < 0.05"}},
+        {"logs": {"component": "backend", "pattern": "(?i)error", "allow": "retrying", "maxPerMinute": 3}},
+        {"pods": {}},
+        {"pods": {"component": "backend", "restarts": 1, "readinessFlaps": 2}},
+    ],
+    ids=lambda kind: next(iter(kind)),
+)
+def test_a_check_gets_its_defaults(server, release, changed, kind):
+    stored = server.accepted(changed(release, {"spec/checks": [{"name": "orders", **kind}]}))["spec"]["checks"]
+
+    assert len(stored) == 1
+    assert _within({"name": "orders", **DEFAULTS_OF_A_CHECK, **kind}, stored[0])
 
 
 @pytest.mark.parametrize("name", ["minimal.yaml", "full.yaml"])
@@ -128,6 +186,8 @@ def test_an_example_is_accepted_and_loses_nothing(server, name):
     stored = server.read("create", "--dry-run=server", "--validate=strict", "-f", "-", manifest=_anywhere(example))
 
     assert _within(example["spec"], stored["spec"])
+    for hook, written in zip(stored["spec"].get("hooks", ()), example["spec"].get("hooks", ()), strict=True):
+        assert canonical(hook.get("job")) == canonical(written.get("job"))
     for component, written in zip(stored["spec"]["components"], example["spec"]["components"], strict=True):
         assert canonical(component["template"]) == canonical(written["template"])
 
@@ -167,6 +227,11 @@ def test_the_full_example_shows_every_field():
         ("spec/components/0/template/metadata/annotations", {"tradingplatform.io": "not in the domain"}),
         ("spec/components/0/services", ["a" * 55]),
         ("metadata/name", "a" * 40),
+        (
+            "spec/hooks",
+            [{"name": "h" * 50, "at": "AfterRollback", "webhook": {"url": "https://h:8443/a?b=c"}, "timeout": "24h"}],
+        ),
+        ("spec/hooks", [{"name": "migrate", "at": "BeforeGreen", "irreversible": True, "job": {"template": POD}}]),
     ],
     ids=str,
 )
@@ -234,12 +299,15 @@ def test_two_managers_apply_their_own_components(server, namespace, release, cha
 
 
 def test_a_status_that_the_author_writes_is_dropped(server, release, changed):
-    assert "status" not in server.accepted(changed(release, {"status": {"phase": "Live"}}))
+    """What stands there then is the default: nobody has looked."""
+    stored = server.accepted(changed(release, {"status": {"phase": "Live"}}))
+    assert stored["status"] == {"observedGeneration": -1}
 
 
-@pytest.mark.parametrize("action", ["Rollback", "Abort", "Retry", "Pause", "Resume"])
+@pytest.mark.parametrize("action", ["Approve", "Rollback", "Abort", "Retry", "Pause", "Resume"])
 def test_every_action_can_be_ordered(server, order, changed, action):
-    changes = {"spec/action": action} | ({"spec/revision": ...} if action in {"Pause", "Resume"} else {})
+    changes = {"spec/action": action} | ({"spec/attempt": 1} if action == "Approve" else {})
+    changes |= {"spec/revision": ...} if action in {"Pause", "Resume"} else {}
 
     assert server.accepted(changed(order, changes))["spec"]["force"] is False
 

@@ -12,20 +12,22 @@ pytestmark = pytest.mark.apiserver
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 OPERATOR = "system:serviceaccount:tradingrelease-system:tradingrelease-operator"
-READ = ["get", "list", "watch"]
+WATCH = ["list", "watch"]
 GRANTED = {
-    "tradingreleases.tradingplatform.io": READ,
-    "tradingreleases.tradingplatform.io/status": ["get", "patch"],
-    "releasecommands.tradingplatform.io": [*READ, "delete"],
-    "releasecommands.tradingplatform.io/status": ["get", "patch"],
-    "releasefreezes.tradingplatform.io": READ,
-    "releasefreezes.tradingplatform.io/status": ["get", "patch"],
-    "deployments.apps": [*READ, "create", "patch", "delete"],
-    "controllerrevisions.apps": [*READ, "create", "patch", "delete"],
-    "replicasets.apps": READ,
-    "services": [*READ, "create", "patch", "delete"],
-    "pods": READ,
-    "endpointslices.discovery.k8s.io": READ,
+    "tradingreleases.tradingplatform.io": ["get", *WATCH],
+    "tradingreleases.tradingplatform.io/status": ["patch"],
+    "releasecommands.tradingplatform.io": ["get", *WATCH, "delete"],
+    "releasecommands.tradingplatform.io/status": ["patch"],
+    "releasefreezes.tradingplatform.io": WATCH,
+    "releasefreezes.tradingplatform.io/status": ["patch"],
+    "deployments.apps": ["get", *WATCH, "create", "patch", "delete"],
+    "controllerrevisions.apps": ["get", *WATCH, "create", "delete"],
+    "replicasets.apps": WATCH,
+    "jobs.batch": ["get", *WATCH, "create", "patch", "delete"],
+    "services": ["get", *WATCH, "create", "patch", "delete"],
+    "pods": WATCH,
+    "pods/log": ["get"],
+    "endpointslices.discovery.k8s.io": WATCH,
     "events": ["create"],
 }
 

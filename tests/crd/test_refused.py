@@ -10,10 +10,21 @@ LABELS = f"{COMPONENT}/template/metadata/labels"
 CONTAINERS = f"{COMPONENT}/template/spec/containers"
 ANOTHER = {"services": ["frontend"], "template": {"spec": {"containers": [{"name": "main"}]}}}
 
+HOOK = {"name": "migrate", "at": "BeforeGreen", "job": {"template": {"spec": {"containers": [{"name": "main"}]}}}}
+
 
 def asking(path="/healthz", port="http", **more):
     return {HEALTH: {"httpGet": {"path": path, "port": port}, **more}}
 
+
+def checking(name="check", **fields):
+    """Write one check."""
+    return {"spec/checks": [{"name": name, **fields}]}
+
+
+SERVICE = {"service": "backend", "path": "/", "port": "http"}
+LIMITS = ("failureLimit", "successLimit", "inconclusiveLimit")
+ONE_KIND = "write exactly one of prometheus, http, logs and pods"
 
 NAME = "write metadata.name with lower-case letters, digits and '-' only"
 COMPONENT_NAME = "write lower-case letters, digits and '-' only"
@@ -205,8 +216,100 @@ REFUSED_RELEASES = [
         "remove the annotations in the domain tradingplatform.io/",
     ),
     ({f"{LABELS}/replicas": 3}, "labels.replicas in body must be of type string"),
+    # hooks
+    *[
+        ({"spec/hooks": [{key: value for key, value in (HOOK | hook).items() if value is not None}]}, advice)
+        for hook, advice in [
+            ({"at": None}, "at: Required value"),
+            ({"at": "BeforeBlue"}, 'supported values: "BeforeGreen", "BeforeSwitch", "AfterSwitch", "AfterRollback"'),
+            ({"name": "Migrate"}, COMPONENT_NAME),
+            ({"name": "m" * 51}, "name: Too long: may not be more than 50"),
+            ({"job": None}, "write either job or webhook: a hook does one thing"),
+            ({"webhook": {"url": "https://a"}}, "write either job or webhook: a hook does one thing"),
+            ({"job": {}}, "template: Required value"),
+            ({"job": {"template": {"spec": {"containers": []}}}}, "containers in body should have at least 1 items"),
+            ({"onFailure": "Ignore"}, 'supported values: "Fail", "Continue"'),
+            ({"timeout": "25h"}, "write a duration from 1s to 24h, such as 10m"),
+            ({"at": "AfterRollback", "irreversible": True}, "remove irreversible: it says what a rollback cannot undo"),
+            *[
+                ({"job": None, "webhook": {"url": url}}, "write a URL with http or https and a host")
+                for url in ["hooks.example.com", "ftp://a/", "/a", "https://", "file:///etc/passwd"]
+            ],
+            ({"job": None, "webhook": {}}, "url: Required value"),
+        ]
+    ],
+    ({"spec/hooks": [HOOK, HOOK]}, 'hooks[1]: Duplicate value: {"name":"migrate"}'),
+    ({"spec/hooks": [HOOK | {"name": f"h{n}"} for n in range(17)]}, "must have at most 16 items"),
+    # approvals
+    *[
+        ({"spec/approvals": [{"at": "BeforeSwitch"} | asked]}, advice)
+        for asked, advice in [
+            ({"at": "AfterSwitch"}, 'supported values: "BeforeGreen", "BeforeSwitch"'),
+            ({"required": 0}, "required in body should be greater than or equal to 1"),
+            ({"required": 11}, "required in body should be less than or equal to 10"),
+            ({"timeout": "31d"}, "write a duration from 1s to 720h (30 days), such as 24h"),
+            ({"onTimeout": "Approve"}, 'supported values: "Abort", "Continue"'),
+        ]
+    ],
+    ({"spec/approvals": [{"at": "BeforeSwitch"}] * 2}, 'approvals[1]: Duplicate value: {"at":"BeforeSwitch"}'),
     # words
     ({"spec/onDelete": "Delete"}, 'supported values: "Keep", "Remove"'),
+    # checks
+    (checking(), ONE_KIND),
+    (checking(http=SERVICE, pods={}), ONE_KIND),
+    (checking(http=None), ONE_KIND),
+    (checking(name="Orders", pods={}), "write lower-case letters, digits and '-' only"),
+    (checking(name="o" * 51, pods={}), "name: Too long: may not be more than 50"),
+    (
+        {"spec/checks": [{"name": "a", "pods": {}}, {"name": "a", "pods": {}}]},
+        'checks[1]: Duplicate value: {"name":"a"}',
+    ),
+    ({"spec/checks": [{"pods": {}}]}, "checks[0].name: Required value"),
+    (
+        {"spec/checks": [{"name": f"c{place}", "pods": {}} for place in range(33)]},
+        "checks: Too many: 33: must have at most 32 items",
+    ),
+    (checking(pods={}, during=[]), "during in body should have at least 1 items"),
+    (checking(pods={}, during=["Deploy"]), 'supported values: "Verify", "Watch"'),
+    (checking(pods={}, interval="999ms"), "write a duration from 1s to 1h, such as 10s"),
+    (checking(pods={}, timeout="31s", interval="1m"), "write a duration from 100ms to 30s, such as 5s"),
+    (checking(pods={}, interval="2s"), "write a timeout of at most the interval"),
+    (checking(pods={}, initialDelay="25h"), "write a duration from 0s to 24h, such as 30s"),
+    *[(checking(pods={}, **{limit: 0}), f"{limit} in body should be greater than or equal to 1") for limit in LIMITS],
+    *[(checking(pods={}, **{limit: 101}), f"{limit} in body should be less than or equal to 100") for limit in LIMITS],
+    (checking(http={**SERVICE, "service": "other/backend"}), "write the bare name of a Service of this release"),
+    (checking(http={**SERVICE, "service": "backend.other.svc"}), "write the bare name of a Service of this release"),
+    (checking(http={**SERVICE, "path": "http://evil/"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "path": "//evil/"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "path": "/a\r\nHost: evil"}), "write a path that begins with one '/', such as /orders"),
+    (checking(http={**SERVICE, "port": 0}), "write a number from 1 to 65535 without quotes, such as 80"),
+    (checking(http={**SERVICE, "method": "DELETE"}), 'supported values: "GET", "HEAD", "POST"'),
+    (checking(http={**SERVICE, "host": "evil"}), 'unknown field "spec.checks[0].http.host"'),
+    *[
+        (
+            checking(http={**SERVICE, "headers": [{"name": name, "value": "x"}]}),
+            "leave out Host, User-Agent, Authorization",
+        )
+        for name in ("Host", "hOsT", "Authorization", "Cookie", "Transfer-Encoding", "Content-Length", "Connection")
+    ],
+    (checking(http={**SERVICE, "headers": [{"name": "A:b", "value": "x"}]}), "write letters, digits and '-' only"),
+    (
+        checking(http={**SERVICE, "headers": [{"name": "A", "value": "x\r\nHost: evil"}]}),
+        "write printable ASCII characters only",
+    ),
+    (checking(prometheus={"expect": "result < 1.0"}), "write either a query or a template"),
+    (
+        checking(prometheus={"expect": "result < 1.0", "query": "up", "template": "up"}),
+        "write either a query or a template",
+    ),
+    (checking(prometheus={"query": "up"}), "prometheus.expect: Required value"),
+    (
+        checking(prometheus={"query": "up", "expect": "result > 0.0", "server": "http://evil"}),
+        'unknown field "spec.checks[0].prometheus.server"',
+    ),
+    (checking(logs={"component": "backend"}), "logs.pattern: Required value"),
+    (checking(pods={"restarts": -1}), "restarts in body should be greater than or equal to 0"),
+    (checking(pods={"component": "Back"}), "write the name of a component of this release, such as backend"),
     # misspelt, and what there is not
     ({"spec/retian": {}}, 'unknown field "spec.retian"'),
     ({f"{COMPONENT}/minReadySecond": 3}, 'unknown field "spec.components[0].minReadySecond"'),
@@ -221,7 +324,10 @@ REFUSED_ORDERS = [
     ({"spec": ...}, "spec: Required value"),
     ({"spec/release": ...}, "spec.release: Required value"),
     ({"spec/action": ...}, "spec.action: Required value"),
-    ({"spec/action": "Promote"}, 'supported values: "Rollback", "Abort", "Retry", "Pause", "Resume", "Override"'),
+    (
+        {"spec/action": "Promote"},
+        'supported values: "Approve", "Rollback", "Abort", "Retry", "Pause", "Resume", "Override"',
+    ),
     (
         {"spec/release": "production/trading-platform"},
         "write the name of a TradingRelease of this namespace, such as trading-platform",
@@ -230,6 +336,9 @@ REFUSED_ORDERS = [
     ({"spec/revision": ...}, "name the revision that the order is for"),
     ({"spec/revision": ..., "spec/action": "Abort"}, "name the revision that the order is for"),
     ({"spec/revision": ..., "spec/action": "Retry"}, "name the revision that the order is for"),
+    ({"spec/action": "Approve", "spec/revision": ..., "spec/attempt": 1}, "name the revision that the order is for"),
+    ({"spec/action": "Approve"}, "name the attempt that you approve"),
+    ({"spec/action": "Approve", "spec/attempt": -1}, "attempt in body should be greater than or equal to 0"),
     ({"spec/revision": "2.4.0"}, "copy the revision from the status of the TradingRelease"),
     ({"spec/revision": ""}, "copy the revision from the status of the TradingRelease"),
     ({"spec/revision": "a" * 64}, "revision: Too long: may not be more than 63"),

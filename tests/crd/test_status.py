@@ -6,6 +6,17 @@ pytestmark = pytest.mark.apiserver
 
 COMPONENTS = [{"name": "backend", "revision": "b3v9d0q1zm", "services": ["backend"]}]
 NOON = "2030-01-01T12:00:00Z"
+GIVEN = [
+    {"at": "BeforeSwitch", "by": "anna", "account": "ci", "time": NOON, "reason": "I looked", "order": "approve-1"}
+]
+GATES = [{"at": "BeforeSwitch", "required": 2, "phase": "Waiting", "since": NOON, "given": GIVEN}]
+WHO = {"appliedBy": "system:serviceaccount:ci:deployer", "onBehalfOf": "bob"}
+HOOKS = [
+    {
+        "name": "migrate", "at": "BeforeGreen", "phase": "Succeeded", "message": "m", "startedAt": NOON, "finishedAt": NOON,
+        "job": "trading-platform-migrate-k3v9d0q1zm-1", "jobUid": "1b4e28ba", "bluePassedAt": NOON,
+    },
+]  # fmt: skip
 STATUS = {
     "observedGeneration": 3,
     "phase": "Verifying",
@@ -15,19 +26,28 @@ STATUS = {
     ],
     "live": {
         "revision": "k3v9d0q1zm", "version": "2.3.9", "since": NOON, "watchSince": NOON, "provenAt": NOON, "act": 1 << 40, "components": COMPONENTS,
+        "attempt": 2, "hooks": HOOKS, **WHO, "unsafe": "hook migrate cannot be undone",
+        "rolledBackFrom": {"revision": "h1t7b8n9xk", "version": "2.3.7", "attempt": 1},
     },
     "candidate": {
-        "revision": "m4w0e1r2an", "version": "2.4.0", "attempt": 2, "startedAt": NOON, "failedAt": NOON, "components": COMPONENTS,
+        "revision": "m4w0e1r2an", "version": "2.4.0", "attempt": 2, "startedAt": NOON, "failedAt": NOON, "components": COMPONENTS, "hooks": HOOKS,
+        "approvals": GATES, **WHO,
     },
-    "retained": [{"revision": "j2u8c9p0yl", "version": "2.3.8", "until": "2030-01-02T12:00:00Z", "components": COMPONENTS}],
-    "latched": [{"revision": "h1t7b8n9xk", "reason": "HealthFailed", "message": "503", "at": NOON}],
+    "retained": [{"revision": "j2u8c9p0yl", "version": "2.3.8", "until": "2030-01-02T12:00:00Z", "components": COMPONENTS, "unsafe": "x"}],
+    "latched": [{"revision": "h1t7b8n9xk", "reason": "HealthFailed", "message": "503", "at": NOON, **WHO}],
     "history": [
         {
             "revision": "k3v9d0q1zm", "version": "2.3.9", "outcome": "Live", "started": NOON, "switched": NOON, "finished": NOON,
-            "reason": "Proven", "by": "operator",
+            "reason": "Proven", "by": "operator", "attempt": 3, "approvals": GIVEN,
+            "checks": [
+                {"name": "c" * 50, "during": "Verify", "verdict": "Inconclusive", "passed": 1 << 40, "failed": 0, "inconclusive": 9,
+                 "value": 0.37, "dryRun": True},
+            ] * 64,
+            "hooks": [{"name": "migrate", "phase": "Succeeded", "seconds": 12.5}] * 16,
         },
     ] * 10,
     "paused": {"at": NOON, "reason": "exchange maintenance", "order": "pause-1"},
+    "webhookLeft": {"hook": "migrate", "version": "2.4.0", "until": NOON},
     "overrides": [
         {
             "freeze": "quarter-close", "freezeUid": "1b4e28ba", "revision": "k3v9d0q1zm", "attempt": 0,
@@ -35,6 +55,14 @@ STATUS = {
         },
     ],
     "orders": [{"uid": "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "phase": "Pending", "message": "waits"}],
+    "transitions": [
+        {
+            "number": 1 << 40, "id": "0123456789abcdef", "at": NOON, "reason": "RolledBack", "message": "503", "severity": "Warning",
+            "outcome": "RolledBack", "revision": "k3v9d0q1zm", "version": "2.3.9", "attempt": 2, "by": "bob", "why": "prices", "since": NOON,
+            "live": "j2u8c9p0yl", "candidate": "m4w0e1r2an/2", "target": "2.3.8", "unsafe": "x",
+        },
+    ] * 60,
+    "notified": {"team": 1 << 40, "cloudevents": 0},
     "settings": {"replicas": {"backend": 3}, "retainFor": "24h", "retainRevisions": 1, "keepFailedFor": "15m", "onDelete": "Keep"},
 }  # fmt: skip
 
@@ -54,6 +82,12 @@ def cells(table):
     ]
     bounds = list(zip(starts, [*starts[1:], None], strict=True))
     return [[line[start:end].strip() for start, end in bounds] for line in (header, *rows)]
+
+
+def test_a_new_release_says_that_nobody_has_looked_at_it_yet(server, namespace, release):
+    """Else Flux takes it for done in the moment before the operator sees it."""
+    server.create(namespace, release | {"status": {"observedGeneration": 7}})
+    assert server.read("get", "tr", "trading-platform", "-n", namespace)["status"] == {"observedGeneration": -1}
 
 
 def test_a_whole_status_is_kept_as_written(server, namespace, release):

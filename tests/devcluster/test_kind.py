@@ -81,6 +81,7 @@ def test_up_recovers_reaches_pods_and_down_leaves_nothing(killed, nothing_left):
     assert "runs already" in run("up").stderr
     first = "-o=jsonpath={.items[0].status.podIP}"
     pod = kubectl(cluster, "-n", "kube-system", "get", "pods", "-l=k8s-app=kube-dns", first)
+    # The Service is older than kube-proxy, which `up` starts anew: what that finds of its own it must know again.
     for address in (pod, "10.96.0.10"):
         assert until(lambda address=address: "coredns_build_info" in curl(cluster, f"http://{address}:9153/metrics"))
     assert '"level":"Metadata"' in cluster.audit_log()

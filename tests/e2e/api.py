@@ -6,7 +6,7 @@ Credentials and TLS come from the `kubernetes` client; its models stay out, sinc
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +27,7 @@ PATHS = {
     "Event": ("api/v1", "events"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
     "Deployment": ("apis/apps/v1", "deployments"),
+    "Job": ("apis/batch/v1", "jobs"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
     "ControllerRevision": ("apis/apps/v1", "controllerrevisions"),
     "TradingRelease": ("apis/tradingplatform.io/v1alpha1", "tradingreleases"),
@@ -34,8 +35,11 @@ PATHS = {
     "ReleaseFreeze": ("apis/tradingplatform.io/v1alpha1", "releasefreezes"),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles"),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
     "ValidatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
     "ValidatingAdmissionPolicyBinding": ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    "ValidatingWebhookConfiguration": ("apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
     "FlowSchema": ("apis/flowcontrol.apiserver.k8s.io/v1", "flowschemas"),
     "PriorityLevelConfiguration": ("apis/flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations"),
     "MutatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicies"),
@@ -43,7 +47,8 @@ PATHS = {
 }
 CLUSTER_WIDE = {
     "Namespace", "Node", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
-    "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration",
+    "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration", "ClusterRole", "ClusterRoleBinding",
+    "ValidatingWebhookConfiguration",
 }  # fmt: skip
 AS_A_PERSON = "e2e"
 """Field manager of what tests write: the oracle tells it from the operator's."""
@@ -84,6 +89,11 @@ class Api:
 
     def __init__(self, access: Access, namespace: str):
         self.access, self.namespace = access, namespace
+
+    def as_user(self, who: str) -> "Api":
+        """Return the same, spoken to as somebody else who may do everything."""
+        headers = self.access.headers | {"Impersonate-User": who, "Impersonate-Group": "system:masters"}
+        return Api(replace(self.access, headers=headers), self.namespace)
 
     def get(self, kind: str, name: str) -> Json | None:
         """Return an object, None where there is none."""
@@ -149,6 +159,13 @@ class Api:
                         yield event["type"], event["object"]
         finally:
             response.close()
+
+    def text(self, path: str) -> str:
+        """Return what the API server answers where it is no JSON, as a log."""
+        response = self.access.pool.request("GET", self.access.server + path, headers=self.access.headers, timeout=30)
+        if response.status != 200:
+            raise ApiError(response.status, response.data.decode(errors="replace")[:500])
+        return str(response.data.decode())
 
     def path(self, kind: str, name: str = "") -> str:
         """Return the path of a collection or an object."""

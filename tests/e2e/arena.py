@@ -10,20 +10,36 @@ In the end every recorded state is held against the invariants of product.md 6 (
 """
 
 import contextlib
+import functools
 import itertools
 import json
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loadgen import Load, Target
 from tests.e2e import builders
 from tests.e2e.api import Access, Api, ApiError, Json
+from tests.e2e.installed import ACCOUNT, SYSTEM, names_people
 from tests.e2e.process import Operator
 from tests.e2e.recorder import KINDS, Recorder
-from tests.oracle import PREVIEW_OF, Recorded, State, Violation, annotation, check, label, our_writes, switch_record
+from tests.oracle import (
+    APPLIED_BY,
+    PREVIEW_OF,
+    Recorded,
+    State,
+    Violation,
+    annotation,
+    check,
+    label,
+    our_writes,
+    switch_record,
+)
 from tests.waiting import eventually
 
 CATCH_UP = 20.0
@@ -50,13 +66,13 @@ class Arena:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, **env: str) -> None:
         """Make the namespace, begin to record, start the operator."""
         self.api.create({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": self.namespace}})
         with contextlib.suppress(ApiError):  # made here, no pod has to wait for a controller to make it
             self.api.create({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}})
         self.recorder.start()
-        self.operator.start()
+        self.operator.start(**env)
 
     def close(self) -> None:
         """End the operator by its id; delete the namespace without waiting for it."""
@@ -70,6 +86,18 @@ class Arena:
     def finally_(self, undo: Callable[[], None]) -> None:
         """Do something at the end, whatever happens."""
         self._after.append(undo)
+
+    def leased(self) -> dict[str, str]:
+        """Let operators keep a Lease in the namespace; the environment of those that do."""
+        rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
+        api, name = "rbac.authorization.k8s.io/v1", {"name": "lease"}
+        account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lease"}
+        self.api.create({"apiVersion": api, "kind": "Role", "metadata": name, "rules": rules})
+        self.api.create(
+            {"apiVersion": api, "kind": "RoleBinding", "metadata": name, "roleRef": role, "subjects": [account]}
+        )
+        return {"TRADINGRELEASE_LEASE": f"{self.namespace}/operator"}
 
     # --- acting --------------------------------------------------------------------------------------------------
 
@@ -89,6 +117,29 @@ class Arena:
         name = f"{action.lower()}-{next(self._numbers)}"
         named = {"revision": revision} if revision else {}
         self._hear([self.api.create(builders.order(action, name, **named, **spec))])
+        return name
+
+    def apply_as(self, who: str, *bodies: Json) -> list[Json]:
+        """Let somebody apply releases."""
+        if not names_people():
+            bodies = tuple(_annotated(body, APPLIED_BY, who) for body in bodies)
+        stored = [self.api.as_user(who).apply(body) for body in bodies]
+        self._hear(stored)
+        return stored
+
+    def order_as(self, who: str, action: str, revision: str, **spec: Any) -> str:
+        """Let somebody order something; the name of the ReleaseCommand.
+
+        What somebody orders in the name of another is her own: a server that cannot write so refuses the other name.
+        """
+        name, spoken = f"{action.lower()}-{next(self._numbers)}", self.api.as_user(who)
+        order = functools.partial(builders.order, action, name, revision=revision)
+        if not names_people():
+            if spec.pop("issuedBy", who) != who:
+                with pytest.raises(ApiError, match="names somebody else"):
+                    spoken.create(order(issuedBy="another", **spec))
+            spec["issuedBy"] = who
+        self._hear([spoken.create(order(**spec))])
         return name
 
     def expect_violation(self, rule: str, text: str = "") -> None:
@@ -131,12 +182,14 @@ class Arena:
             self.api.delete("ValidatingAdmissionPolicy", name)
 
         self.finally_(lift)
+        self.recorder.note("BLOCKED")  # before it is in force, and until it no longer is: S10 counts all other time
         self.api.create(policy)
         self.api.create(binding)
         self.poll(lambda: self._refuses(service), "the admission policy is in force", 30)
         yield
         lift()
         self.poll(lambda: not self._refuses(service), "the admission policy is lifted", 30)
+        self.recorder.note("OPEN")
 
     def _refuses(self, service: str) -> bool:
         body = {"spec": {"selector": {"e2e": "probe"}}}
@@ -180,6 +233,10 @@ class Arena:
         self._hear(self.recorder.stored("TradingRelease"))
         whole = self.recorder.state_at(state.version)
         return whole if holds(whole) else state
+
+    def said(self, reason: str) -> list[str]:
+        """Return the messages of the release's Events of a reason; they are told on a watch of their own, so wait for it."""
+        return self.until(lambda s: s.said(reason), f"an Event says {reason}", CATCH_UP).said(reason)
 
     def never(self, holds: Callable[[State], object], what: str, seconds: float) -> None:
         """See for some time that something does not come about."""
@@ -246,6 +303,10 @@ class Arena:
         ]
         return open_ + missed
 
+    def log(self, pod: Json) -> str:
+        """Return what a pod has written to its log."""
+        return self.api.text(self.api.path("Pod", pod["metadata"]["name"]) + "/log")
+
     # --- traffic -------------------------------------------------------------------------------------------------
 
     def load(self, *services: str, rate: float = 40.0, mode: str = "both", lifetime: int = 0) -> Load:
@@ -278,9 +339,15 @@ class Arena:
             marks = [k for k in ("served", "proven", "adopted-from") if annotation(found, f"tradingplatform.io/{k}")]
             lines.append(f"Deployment {found['metadata']['name']}: {here} of {wanted} available {marks}")
         lines += [_pod_line(pod) for pod in state.all("Pod")]
+        lines += [line for service in state.all("Service") if (line := _reached(service))]
         lines += [f"order {o['metadata']['name']}: {o.get('status')}" for o in state.all("ReleaseCommand")]
         lines += ["the operator's last words:", self.operator.tail(), f"(all of them: {self.operator.log})"]
         return "\n".join(lines)
+
+
+def _annotated(body: Json, key: str, value: str) -> Json:
+    metadata = body["metadata"]
+    return body | {"metadata": metadata | {"annotations": (metadata.get("annotations") or {}) | {key: value}}}
 
 
 def _release_lines(release: Json) -> list[str]:
@@ -294,9 +361,22 @@ def _release_lines(release: Json) -> list[str]:
     return lines
 
 
+def _reached(service: Json) -> str:
+    """Say whether a Service answers from here: where it does not, the network of the cluster is what failed."""
+    address, ports = service["spec"].get("clusterIP", "None"), service["spec"].get("ports") or ()
+    if address == "None" or not ports:
+        return ""
+    try:
+        socket.create_connection((address, ports[0]["port"]), timeout=1).close()
+    except OSError as error:
+        return f"Service {service['metadata']['name']} ({address}) cannot be reached from here: {error}"
+    return ""
+
+
 def _pod_line(pod: Json) -> str:
     status = pod.get("status") or {}
     ready = next((c["status"] for c in status.get("conditions") or () if c["type"] == "Ready"), "?")
     states = [json.dumps(c.get("state"))[:200] for c in status.get("containerStatuses") or ()]
     going = " terminating" if "deletionTimestamp" in pod["metadata"] else ""
-    return f"Pod {pod['metadata']['name']}: {status.get('phase')} ready={ready}{going} {states}"
+    where = f"{status.get('podIP', 'no address')} on {pod['spec'].get('nodeName', 'no node')}"
+    return f"Pod {pod['metadata']['name']}, {where}: {status.get('phase')} ready={ready}{going} {states}"

@@ -75,3 +75,44 @@ def ready(state: State, revision: str) -> list[Json]:
 def is_ready(pod: Json) -> bool:
     """Tell whether a pod is Ready."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
+
+
+_MOODY = """
+import asyncio, json, os, pathlib
+from http import HTTPStatus
+import app
+
+def mood():
+    file = pathlib.Path("/tmp/mood")
+    return file.read_text().strip() if file.exists() else os.environ["MOOD"]
+
+route, read = app.Platform._route, app.read_request
+
+def answer(platform, request):
+    if request.path != "/orders":
+        return route(platform, request)
+    if mood() == "broken":
+        return platform._say(HTTPStatus.INTERNAL_SERVER_ERROR, error="no prices")
+    return platform._say(HTTPStatus.OK, **({"error": "no prices"} if mood() == "lie" else {}))
+
+async def heard(reader):
+    request = await read(reader)
+    if request and request.path == "/orders" and mood() == "hang":
+        await asyncio.sleep(3600)
+    return request
+
+app.Platform._route, app.read_request = answer, heard
+asyncio.run(app.main())
+"""
+
+
+def moody(app: str = "backend", version: str = "1", mood: str = "well", **container: Any) -> Json:
+    """Return a template whose pods are healthy, and answer /orders as they feel: well, lie (200), broken or hang."""
+    env = {"MOOD": mood} | container.pop("env", {})
+    return builders.template(app, version, env=env, command=["python3", "-c", _MOODY], **container)
+
+
+def feel(arena: Arena, pods: Iterable[Json], mood: str) -> None:
+    """Let moody pods answer /orders differently from now on."""
+    for pod in pods:
+        kubectl(arena, "exec", pod["metadata"]["name"], "--", "sh", "-c", f"echo {mood} > /tmp/mood")

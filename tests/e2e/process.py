@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import random
 import re
 import signal
 import socket
@@ -96,6 +97,12 @@ class Operator:
         counted = re.findall(r'^tradingrelease_api_calls_total{.*verb="(\w+)".*} (\S+)$', self.metrics(), re.MULTILINE)
         return sum(int(float(number)) for verb, number in counted if verb != "GET")
 
+    def measured(self, kind: str, verdict: str) -> int:
+        """Return how often this process found something by a kind of check."""
+        labels = rf'kind="{kind}",verdict="{verdict}"'
+        found = re.search(rf"^tradingrelease_check_measurements_total{{{labels}}} (\S+)$", self.metrics(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
     @property
     def leads(self) -> bool:
         """Whether it says that it works."""
@@ -144,6 +151,11 @@ def settings(namespace: str, kubeconfig: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """Return a port of the loopback address that nobody listens on, and that no connection is given for its own end.
+
+    One from the kernel may be gone to somebody's connection before the operator listens on it.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)  # noqa: S311 - nobody is to be surprised by it
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -97,7 +97,7 @@ def test_a_clone_that_does_not_come_up_is_fenced_away_and_a_spec_change_or_retry
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
     arena.apply(quota)
     for version in ("2", "3"):  # 3: a spec change tries again
-        arena.apply(release(version, component(version=version, progressDeadline="5s")))
+        arena.apply(release(version, component(version=version, progressDeadline="8s")))
         state = arena.until(
             lambda s: s.condition("Accepted")["reason"] == "AdoptionFailed" and s.seen_generation(), "it is given up"
         )

@@ -98,10 +98,10 @@ def test_what_may_cure_itself_is_shown_within_seconds_and_given_up_when_it_stays
         condition = state.condition("CandidateAvailable")
         return state.candidate() == "2" and words in condition["message"]
 
-    state = arena.until(shown, "it is shown what keeps it", 20)
+    state = arena.until(shown, "it is shown what keeps it", 30)
     assert reason in state.condition("CandidateAvailable")["reason"]
     assert not state.latched()
-    state = arena.until(failed("2"), "it is given up", 40)
+    state = arena.until(failed("2"), "it is given up", 80)
     assert words in state.condition("Stalled")["message"]
     assert state.selected("backend") == first
 

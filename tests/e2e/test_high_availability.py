@@ -7,7 +7,6 @@ import pytest
 
 from tests.e2e.builders import component, deployment, release, service, template
 from tests.e2e.faults import breakable, spoil
-from tests.e2e.installed import ACCOUNT, SYSTEM
 from tests.e2e.process import Operator
 from tests.e2e.scenes import of_version, revision_of, rolled_back
 
@@ -21,7 +20,7 @@ class Replicas:
 
     def __init__(self, arena, kubeconfig):
         self._arena, self._kubeconfig = arena, kubeconfig
-        self._lease = {"TRADINGRELEASE_LEASE": f"{arena.namespace}/operator"}
+        self._lease = arena.leased()
         self._numbers = itertools.count(2)
         self.takeovers = []
         arena.operator.stop()
@@ -66,14 +65,6 @@ class Replicas:
 
 @pytest.fixture
 def replicas(arena, operator_kubeconfig):
-    rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]
-    api, name = "rbac.authorization.k8s.io/v1", {"name": "lease"}
-    account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lease"}
-    arena.api.create({"apiVersion": api, "kind": "Role", "metadata": name, "rules": rules})
-    arena.api.create(
-        {"apiVersion": api, "kind": "RoleBinding", "metadata": name, "roleRef": role, "subjects": [account]}
-    )
     return Replicas(arena, operator_kubeconfig)
 
 

@@ -143,7 +143,7 @@ def test_a_deleted_live_deployment_is_recreated_where_there_is_no_blue(arena):
         lambda s: (d := of_version(s, "1")) and d["metadata"]["uid"] != live["metadata"]["uid"], "it is made anew", 60
     )
     state = arena.until(lambda s: s.ready("1") and s.endpoints("backend"), "version 1 serves again", 90)
-    assert state.said("LiveRecreated")
+    assert arena.said("LiveRecreated")
 
 
 def test_a_deleted_live_deployment_goes_back_to_blue_where_blue_serves_before_it_does(arena):

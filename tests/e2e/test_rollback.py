@@ -93,13 +93,14 @@ def test_a_rollback_by_command_is_one_patch_per_service_at_once_and_in_reverse(a
     first(arena, "1", *(component(n, "1") for n in services), services=services)
     state = go_live(arena, "2", *(component(n, "2") for n in services))
     arena.settled(3)
+    before = arena.recorder.version
     name = arena.order("Rollback", revision_of(state, "2"), reason="orders are lost")
-    given = arena.until(lambda s: s.get("ReleaseCommand", name), "the order is stored")
     state = arena.until(
         lambda s: s.live() == "1" and answered(s, name) and s.condition("Promoted")["reason"] == "NotLive", "it is done"
     )
     assert state.order(name)["phase"] == "Done"
-    history = [e for e in arena.recorder.history() if e.version > given.version]
+    history = [e for e in arena.recorder.history() if e.version > before]
+    given = next(e for e in history if e.kind == "ReleaseCommand")
     patches = [e for e in history if e.kind == "Service" and e.name in services]
     back = [e for e in patches if switch_record(e.body).get("cause") == "Rollback"]
     assert [e.name for e in patches] == ["frontend", "backend"], "one PATCH a Service, in reverse order"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.builders import release
 from tests.e2e.faults import kubectl
+from tests.e2e.installed import wait_until_served
 from tests.e2e.scenes import SHORT, first, go_live, part
 from tests.oracle import RELEASE, label
 
@@ -18,6 +19,7 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 def install(arena):
     kubectl(arena, "apply", "--server-side", "--force-conflicts", f"--filename={CRDS}")
     kubectl(arena, "wait", "--for=condition=Established", "--timeout=60s", f"--filename={CRDS}")
+    wait_until_served()
 
 
 def test_deleted_crds_leave_traffic_as_it_is_and_installed_again_all_goes_on(arena):

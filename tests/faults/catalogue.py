@@ -1,8 +1,9 @@
 """Every fault by its name in a plan."""
 
-from tests.faults import faults, streams, world
+from tests.faults import faults, poisoned, streams, world
 from tests.faults.faults import Nothing
 from tests.faults.plan import Learned, Plan
+from tests.faults.scenarios import SCENARIOS
 
 MAIN = ("kill-before", "kill-after", "lost-reply", "conflict", "errors", "held")
 """What a network and a restart can do to one write: it never left, it was done and nobody heard, it was done and said
@@ -40,8 +41,15 @@ FAULTS: dict[str, type[Nothing]] = {
     "service-edited": world.ServiceEdited,
     "service-replaced": world.ServiceReplaced,
     "scaled": world.Scaled,
+    "job-deleted": world.JobDeleted,
     "rights-revoked": world.RightsRevoked,
     "deaf": world.Deaf,
+    "deaf-for-long": world.DeafForLong,
+    "token-expired": world.TokenExpired,
+    "clock-ahead": world.ClockAhead,
+    "clock-behind": world.ClockBehind,
+    "crds-removed": world.CrdsRemoved,
+    "poisoned": poisoned.Poisoned,
     "apiserver-restarted": world.ApiServerRestarted,
     "no-leader": world.NoLeader,
 }
@@ -49,5 +57,12 @@ FAULTS: dict[str, type[Nothing]] = {
 
 def plans(scenario: str, fault: str, learned: Learned, seed: int) -> list[Plan]:
     """Return one plan for each place of a scenario that a fault can strike."""
+    named = FAULTS[fault].scenarios
+    if scenario not in named and (named or not SCENARIOS[scenario].common):
+        return []
     places = {"write": learned.writes, "event": learned.events, "": [""]}[FAULTS[fault].needs]
-    return [Plan(scenario, fault, str(place), seed) for place in places]
+    kind = FAULTS[fault]
+    if kind.few and places:
+        chosen = {places[0], places[len(places) // 2], places[-1], *(p for p in places if " switch #" in str(p))}
+        places = [place for place in places if place in chosen]
+    return [Plan(scenario, fault, str(place), seed + more) for place in places for more in range(kind.ways(str(place)))]

@@ -9,12 +9,15 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import ClassVar
 
 from devcluster.cluster import ControlPlane
 from tests.faults.node import Node
-from tests.faults.plan import Plan, Write
+from tests.faults.plan import Learned, Plan, Write
 from tests.faults.proxy import Answer, Asked, Fault, NoAnswer, Proxy, Send, Upstream
+from tests.oracle import State
 
 _MERGE = "application/merge-patch+json"
 FOREIGN = "faults.example.com/foreign"
@@ -28,7 +31,13 @@ class Hands:
     kill: Callable[[], None]
     began: Callable[[], int]
     """Tells the version of the cluster at which the part began that faults strike."""
+    way: Callable[[bool], None]
+    """Hears whether the API accepts the operator's writes from here on: other time does not count against it."""
     namespace: str
+    folder: Path
+    """What is the run's own."""
+    clock: Callable[[], datetime]
+    """Tells the operator's own time of day."""
     upstream: Upstream
     proxy: Proxy
     node: Node
@@ -42,12 +51,27 @@ class Nothing(Fault):
     """What a plan must name for it: a "write", an "event", or nothing."""
     compares: ClassVar[str] = "same"
     """What its end is held against: the "same" end and counts as those of a clean run, or only how the scenario "ends"."""
+    ends: ClassVar[Callable[[State], bool] | None] = None
+    """What certainly holds in the end, where that is something else than what the scenario ends in."""
     allows: ClassVar[tuple[str, ...]] = ()
     """Invariants that the fault itself breaks."""
     blind: ClassVar[int] = 0
     """How many times more than in a clean run an object may come and go, since the operator could not know better."""
+    lasts: ClassVar[float] = 0.0
+    """Seconds by which a run is longer than a clean one."""
+    clocked: ClassVar[bool] = False
+    """The operator's own clock can be set."""
+    scenarios: ClassVar[tuple[str, ...]] = ()
+    """The only scenarios that it is for; none: all that are gone through with every fault."""
+    few: ClassVar[bool] = False
+    """It takes long: it strikes only the first, a middle and the last place of a scenario, and each switch."""
     alone: ClassVar[bool] = False
     """It strikes what all runs share."""
+
+    @classmethod
+    def ways(cls, place: str) -> int:  # noqa: ARG003 - some faults ask
+        """Return in how many ways it strikes a place; each is a plan, with a seed of its own."""
+        return 1
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         self.plan, self.hands = plan, hands
@@ -56,8 +80,17 @@ class Nothing(Fault):
         self.brought: set[str] = set()
         """What it created by itself, where nothing stood: it is created and deleted once more than in a clean run."""
 
+    def verdict(self, state: State, learned: Learned) -> list[str]:
+        """Return what does not hold of the end beside what must hold of every run."""
+        return []
+
     async def at_rest(self) -> None:
         """Do what is left to do when the scenario has come to its end."""
+
+
+def chosen(plan: Plan, *ways: str) -> str:
+    """Choose one of several ways, the same for the same plan."""
+    return ways[(zlib.crc32(plan.at.encode()) + plan.seed) % len(ways)]
 
 
 class Clean(Nothing):
@@ -91,10 +124,6 @@ class AtWrite(Nothing):
     async def later(self, write: Write, request: Asked, send: Send) -> Answer:
         """Treat any other write."""
         return await send()
-
-    def chosen(self, *ways: str) -> str:
-        """Choose one of several ways, the same for the same plan."""
-        return ways[(zlib.crc32(self.plan.at.encode()) + self.plan.seed) % len(ways)]
 
 
 class KillBefore(AtWrite):
@@ -151,6 +180,7 @@ class Refused(AtWrite):
 
     async def strike(self, request, send):
         self._left -= 1
+        self.hands.way(not self._left)
         return Answer.refusal(self.status, self.reason, f"it is a test: {self.status}", **self.headers)
 
     async def later(self, write, request, send):
@@ -188,9 +218,21 @@ class Held(AtWrite):
     first write, or when all has come to rest.
     """
 
+    LANDS = ("read", "written", "rest")
+
+    @classmethod
+    def lands(cls, plan: Plan) -> str:
+        """Return when the write of a plan lands."""
+        return chosen(plan, *cls.LANDS)
+
+    @classmethod
+    def ways(cls, place: str) -> int:
+        """Let a switch land at every moment: it is the write that can take traffic away."""
+        return len(cls.LANDS) if " switch #" in place else 1
+
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
-        self._lands = self.chosen("read", "written", "rest")
+        self._lands = self.lands(plan)
         self._held: Send | None = None
         self._created = ""
 

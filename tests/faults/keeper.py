@@ -5,6 +5,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from tests.e2e.process import free_port, settings
@@ -28,9 +30,12 @@ class Keeper:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, nursery: Nursery, namespace: str, kubeconfig: Path, log: Path, told: Callable[[str], None]) -> "Keeper":
+    def of(
+        cls, nursery: Nursery, namespace: str, kubeconfig: Path, log: Path, told: Callable[[str], None],
+        more: dict[str, str],
+    ) -> "Keeper":  # fmt: skip
         """Return the keeper of a namespace's operator. It looks and lists more often than in production."""
-        env = settings(namespace, kubeconfig)
+        env = settings(namespace, kubeconfig) | more
         env |= {
             "TRADINGRELEASE_RESYNC_SECONDS": "5",
             "TRADINGRELEASE_AUDIT_SECONDS": "4",
@@ -73,6 +78,11 @@ class Keeper:
                 time.sleep(0.05)
         line = next(n for n in text.splitlines() if n.startswith("tradingrelease_reconcile_seconds_count"))
         return int(float(line.split()[-1]))
+
+    def clock(self) -> datetime:
+        """Return the operator's own time of day: its HTTP server says it in every answer."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+            return parsedate_to_datetime(answer.headers["Date"])
 
     def words(self, lines: int = 25) -> list[str]:
         """Return what its log said last: when, and what."""

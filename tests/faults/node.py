@@ -6,6 +6,8 @@ pods, and a probe is a real connection. How a pod behaves is written in its temp
     BEHAVIOUR=ok            ready at once, healthy
     BEHAVIOUR=fails         ready at once, and answers 500
     BEHAVIOUR=fails-live    healthy until a Service other than a preview selects it; from then on it answers 500
+
+The pods of Jobs are made by the real Job controller; here they run for a moment, and end well or (fails) with exit code 1.
 """
 
 import asyncio
@@ -28,6 +30,9 @@ PORT: Final = 8080
 _PODS: Final = "10.244.0.0/16"
 _HOST: Final = "10.200.0.1"
 _BEAT: Final = 10.0
+_WORKS: Final = 0.3
+"""Seconds for which the pod of a Job runs."""
+JOB_NAME: Final = "batch.kubernetes.io/job-name"
 _MERGE: Final = "application/merge-patch+json"
 
 
@@ -73,7 +78,7 @@ class Node:
     async def flap(self, namespace: str, *, ready: bool) -> None:
         """Let all pods of a namespace be ready, or not."""
         for uid, raw in list(self._pods.items()):
-            if raw["metadata"]["namespace"] == namespace and raw["status"].get("podIP"):
+            if raw["metadata"]["namespace"] == namespace and raw["status"].get("podIP") and not label(raw, JOB_NAME):
                 (self._unready.discard if ready else self._unready.add)(uid)
                 await self._write_status(raw, raw["status"]["podIP"])
 
@@ -117,7 +122,7 @@ class Node:
             self._count += 1
             address = f"10.244.{self._count // 250 % 250}.{self._count % 250 + 2}"
             self._addresses[address] = uid
-            self._later(self._write_status(raw, address))
+            self._later(self._work(raw, address) if label(raw, JOB_NAME) else self._write_status(raw, address))
 
     def _service(self, change: str, raw: Json) -> None:
         revision = (raw["spec"].get("selector") or {}).get(REVISION)
@@ -145,8 +150,32 @@ class Node:
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "hostIP": _HOST, "startTime": stamp,
             "conditions": conditions, "containerStatuses": [container],
         }  # fmt: skip
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        await self._tell(raw, status)
+
+    async def _tell(self, raw: Json, status: Json) -> None:
+        path = f"/api/v1/namespaces/{raw['metadata']['namespace']}/pods/{raw['metadata']['name']}/status"
         await self._insist("PATCH", path, {"status": status})
+
+    async def _work(self, raw: Json, address: str) -> None:
+        """Run the one container of a Job's pod to its end; it is run once, as restartPolicy Never says."""
+        await self._write_status(raw, address)
+        begun = datetime.now(UTC)
+        await asyncio.sleep(_WORKS)
+        code = 1 if _behaviour(raw) == "fails" else 0
+        ended = {
+            "exitCode": code, "reason": "Error" if code else "Completed", "startedAt": _stamp(begun),
+            "finishedAt": _stamp(datetime.now(UTC)),
+        }  # fmt: skip
+        container = {
+            "name": "app", "ready": False, "started": False, "restartCount": 0, "image": "none", "imageID": "",
+            "state": {"terminated": ended},
+        }  # fmt: skip
+        over = {"status": "False", "reason": "PodCompleted", "lastTransitionTime": ended["finishedAt"]}
+        conditions = [{"type": kind} | over for kind in ("Ready", "ContainersReady")]
+        phase = "Failed" if code else "Succeeded"
+        # A merge patch replaces the list of conditions: those that stay are said again.
+        conditions += [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized")]
+        await self._tell(raw, {"phase": phase, "conditions": conditions, "containerStatuses": [container]})
 
     async def _remove(self, raw: Json) -> None:
         path = f"/api/v1/namespaces/{raw['metadata']['namespace']}/pods/{raw['metadata']['name']}"
@@ -178,7 +207,15 @@ class Node:
             await writer.wait_closed()
 
     def _is_sick(self, pod: Json) -> bool:
-        env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0].get("env") or ()}
         place = (pod["metadata"]["namespace"], label(pod, REVISION))
-        behaviour = env.get("BEHAVIOUR")
+        behaviour = _behaviour(pod)
         return behaviour == "fails" or (behaviour == "fails-live" and place in self._selected)
+
+
+def _behaviour(pod: Json) -> str:
+    env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0].get("env") or ()}
+    return str(env.get("BEHAVIOUR", ""))
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -22,6 +22,8 @@ from typing import IO, cast
 
 ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
+DEFECT = "TEST_DEFECT"
+"""Names the bug of tests/model/bugs.py that a child has: to see that plans find it."""
 
 
 class Child:
@@ -64,11 +66,11 @@ class Child:
 class Nursery:
     """The parent of all operators. Ends with this process."""
 
-    def __init__(self, folder: Path) -> None:
-        paths = os.pathsep.join([str(ROOT / "operator"), str(ROOT)])
-        with (folder / "nursery.log").open("wb") as log:
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])}
+        with (folder / "nursery.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | {"PYTHONPATH": paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | paths | dict(env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed run
             )  # fmt: skip
         self._children: dict[int, Child] = {}
@@ -92,6 +94,10 @@ class Nursery:
         """End it, and with it all children."""
         self._process.kill()
         self._process.wait()
+        self._reader.join(10)
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # an order to a process that ended
+                cast("IO[bytes]", pipe).close()
 
     def _read(self) -> None:
         for line in cast("IO[bytes]", self._process.stdout):
@@ -164,6 +170,11 @@ def _become(order: dict) -> None:
         from kubernetes.config import kube_config
 
         kube_config.KUBE_CONFIG_DEFAULT_LOCATION = order["env"]["KUBECONFIG"]  # read at import otherwise
+        if defect := order["env"].get(DEFECT):
+            from tests.model.bugs import BUGS, planted
+
+            bug = planted(next(bug for bug in BUGS if bug.name == defect))
+            bug.__enter__()  # for as long as the child lives
         sys.argv = ["tradingrelease"]
         runpy.run_module("tradingrelease", run_name="__main__", alter_sys=True)
     except SystemExit as end:

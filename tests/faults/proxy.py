@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +95,7 @@ class Upstream:
         url = self.url + request.raw_path.partition("?")[0] + (f"?{asked}" if asked else "")
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         async with self._operators.request(request.method, url, data=body or None, headers=headers) as got:
-            kept = {name: got.headers[name] for name in _PASSED_BACK if name in got.headers}
-            return Answer(got.status, await got.read(), kept)
+            return Answer(got.status, await got.read(), _passed_back(got))
 
     def follow(self, request: web.BaseRequest) -> Any:
         """Open an operator's watch."""
@@ -116,6 +117,10 @@ class Upstream:
             async for line in lines(response):
                 event = json.loads(line)
                 yield event["type"], event["object"]
+
+
+def _passed_back(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -181,6 +186,10 @@ class Fault:
         """Treat a line of a watch."""
         await stream.tell(event.line)
 
+    def barred(self, request: web.BaseRequest) -> Answer | None:
+        """Return what a request of any kind is refused with, watches included; None lets it pass."""
+        return None
+
     async def opened(self, stream: Stream) -> None:
         """Treat a watch that has just been opened."""
 
@@ -216,9 +225,11 @@ class Proxy:
         self._upstream = upstream
         self._writes, self._told = Counting(), Counter[tuple[str, str, str]]()
         self._runner: web.ServerRunner | None = None
-        self._closed = False
+        self._streams: set[Stream] = set()
         self.last_write = 0.0
         """Monotonic time of the newest write."""
+        self.ahead = timedelta()
+        """How far the API server's clock is ahead, as its answers say: the time by which the operator goes."""
 
     async def start(self) -> None:
         """Listen on a free port, or again on the same one."""
@@ -237,12 +248,19 @@ class Proxy:
             await self._runner.cleanup()
             self._runner = None
 
+    def hang_up(self) -> None:
+        """End all watches, as the API server ends those of a token that expired."""
+        for stream in self._streams:
+            stream.over.set()
+
     def arm(self, fault: Fault) -> None:
         """Record from here on, and let the fault decide."""
         self.fault = fault
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         place, query = Place.of(request.path), dict(request.query)
+        if barred := self.fault.barred(request) if self.fault else None:
+            return web.Response(status=barred.status, body=barred.body, headers=barred.headers)
         try:
             if query.get("watch"):
                 return await self._watch(place, request)
@@ -253,7 +271,12 @@ class Proxy:
             if request.transport:
                 request.transport.abort()
             raise asyncio.CancelledError from None
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        return web.Response(status=answer.status, body=answer.body, headers=self._dated(answer.headers))
+
+    def _dated(self, headers: dict[str, str]) -> dict[str, str]:
+        if not self.ahead or "Date" not in headers:
+            return headers
+        return headers | {"Date": format_datetime(parsedate_to_datetime(headers["Date"]) + self.ahead, usegmt=True)}
 
     async def _answer(self, request: web.BaseRequest, place: Place, query: dict[str, str], text: bytes) -> Answer:
         body = json.loads(text) if text else None
@@ -281,13 +304,13 @@ class Proxy:
 
     async def _watch(self, place: Place, request: web.BaseRequest) -> web.StreamResponse:
         async with self._upstream.follow(request) as source:
-            kept = {name: source.headers[name] for name in _PASSED_BACK if name in source.headers}
-            response = web.StreamResponse(status=source.status, headers=kept)
+            response = web.StreamResponse(status=source.status, headers=self._dated(_passed_back(source)))
             await response.prepare(request)
             if source.status != 200:
                 await response.write(await source.read())
                 return response
             stream = Stream(place.plural, response)
+            self._streams.add(stream)
             if self.fault:
                 await self.fault.opened(stream)
             telling = asyncio.ensure_future(self._tell_all(source, stream))
@@ -295,6 +318,7 @@ class Proxy:
             try:
                 await asyncio.wait([telling, over], return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._streams.discard(stream)
                 for task in (telling, over):
                     task.cancel()
                 await asyncio.gather(telling, over, return_exceptions=True)

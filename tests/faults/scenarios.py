@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.e2e import builders
 from tests.faults import node
-from tests.oracle import PREVIEW_OF, RELEASE, State, label
+from tests.oracle import APPLIED_BY, PREVIEW_OF, RELEASE, UNSAFE, State, annotation, label
 
 if TYPE_CHECKING:
     from tests.faults.stage import Stage
@@ -30,6 +30,10 @@ class Scenario:
     act: Callable[["Stage"], None]
     ends: Callable[[State], bool]
     """What certainly holds in the end; that all the rest does too is known from the clean run."""
+    patience: float = 90.0
+    """Seconds in which each of its parts must come to an end, faults included."""
+    common: bool = True
+    """Whether it is gone through with every fault, or only with those that name it."""
 
 
 def part(name: str, version: str, behaviour: str = "ok", **fields: Any) -> Json:
@@ -190,6 +194,102 @@ def _delete_and_create(stage: "Stage") -> None:
     stage.api.apply(release("1", part("backend", "1")))
 
 
+# --- hooks and approvals ----------------------------------------------------------------------------------------------
+
+MIGRATION = {
+    "name": "migrate", "at": "BeforeGreen", "irreversible": True, "timeout": "60s",
+    "job": {
+        "backoffLimit": 0,
+        "template": {
+            "spec": {
+                "nodeName": node.NAME, "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False,
+                "containers": [{"name": "app", "image": "none", "env": [{"name": "BEHAVIOUR", "value": "ok"}]}],
+            }
+        },
+    },
+}  # fmt: skip
+
+
+def _wants(state: State) -> tuple[str, str, int] | None:
+    """Return version, revision and attempt of a candidate that waits for people."""
+    found = state.status().get("candidate") or {}
+    waits = any(gate["phase"] == "Waiting" for gate in found.get("approvals") or ())
+    return (found["version"], found["revision"], found["attempt"]) if waits else None
+
+
+def _migrate_and_agree(stage: "Stage") -> None:
+    _ask_and_agree(stage, hooks=[MIGRATION])
+
+
+def _go_by_the_checklist(stage: "Stage") -> None:
+    """Ask for a migration, a smoke test and a flush around the switch, and for pods that are calm before and after it."""
+    moments = {"migrate": "BeforeGreen", "smoke": "BeforeSwitch", "flush": "AfterSwitch"}
+    hooks = [MIGRATION | {"name": name, "at": at, "irreversible": False} for name, at in moments.items()]
+    _ask_and_agree(stage, hooks=hooks, checks=[{"name": "calm", "during": ["Verify", "Watch"], "pods": {}}])
+
+
+def _ask_and_agree(stage: "Stage", **spec: Any) -> None:
+    """Ask for version 2, and agree to whatever attempt waits for people, once."""
+    body = release("2", part("backend", "2"), approvals=[{"at": "BeforeSwitch"}], **spec)
+    body["metadata"]["annotations"] = {APPLIED_BY: "anna"}  # what admission would write
+    stage.api.apply(body)
+    agreed: set[tuple[str, str, int] | None] = {None}
+    while True:
+        state = stage.until(lambda s: _over(s) or _wants(s) not in agreed, "version 2 is live, or waits for people")
+        if _over(state):
+            return
+        agreed.add(wanted := _wants(state))
+        version, revision, attempt = wanted or ("", "", 0)
+        name = f"yes-{version}-{attempt}"
+        yes = builders.order("Approve", name, revision=revision, attempt=attempt, issuedBy="bob")
+        stage.api.create(yes)
+
+
+def _over(state: State) -> bool:
+    """Tell whether version 2 waits for people no more."""
+    return state.live() == "2" or "2" in state.latched()
+
+
+def _is_migrated(state: State) -> bool:
+    """Tell whether version 2 is proven, and nobody goes back to 1 but by force."""
+    kept = state.status().get("retained") or [{}]
+    return state.ready("2") and bool(kept[0].get("unsafe")) and any(annotation(d, UNSAFE) for d in state.deployments())
+
+
+def _all_is_ticked_off(state: State) -> bool:
+    """Tell whether version 2 is proven, and history says what each hook and check came to."""
+    told = (state.status().get("history") or [{}])[0]
+    hooks = {hook["name"]: hook["phase"] for hook in told.get("hooks") or ()}
+    verdicts = {check["verdict"] for check in told.get("checks") or ()}
+    return (
+        state.ready("2")
+        and hooks == dict.fromkeys(("migrate", "smoke", "flush"), "Succeeded")
+        and verdicts == {"Passed"}
+    )
+
+
+# --- many releases ----------------------------------------------------------------------------------------------------
+
+CROWD = tuple(f"app-{number:02}" for number in range(50))
+POISONED = "poisoned"
+
+
+def _many_services(stage: "Stage") -> None:
+    _services(stage, *CROWD, POISONED)
+
+
+def _many(stage: "Stage") -> None:
+    """Apply the one first: whatever it does to the others, it does from the beginning."""
+    for name in (POISONED, *CROWD):
+        body = release("1", part(name, "1"))
+        stage.api.apply(body | {"metadata": {"name": name}})
+
+
+def crowd_is_ready(state: State) -> bool:
+    """Tell whether all releases but the poisoned one are live and proven."""
+    return all(state.ready("1", name) for name in CROWD)
+
+
 SCENARIOS: dict[str, Scenario] = {
     "first": Scenario(_nothing, _first, lambda s: s.ready("1")),
     "three": Scenario(_trio_is_live, _next_trio, lambda s: s.ready("2")),
@@ -199,6 +299,11 @@ SCENARIOS: dict[str, Scenario] = {
     "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, _is_third),
     "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
     "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),
+    "migration": Scenario(_one_is_live, _migrate_and_agree, _is_migrated),
+    "checklist": Scenario(_one_is_live, _go_by_the_checklist, _all_is_ticked_off),
+    "crowd": Scenario(
+        _many_services, _many, lambda s: crowd_is_ready(s) and s.ready("1", POISONED), patience=300.0, common=False
+    ),
     "recreate": Scenario(_one_is_live, _delete_and_create, lambda s: s.ready("1")),
 }
 DEFAULT = ("three", "rollback")

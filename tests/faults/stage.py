@@ -16,12 +16,12 @@ from devcluster.cluster import ControlPlane
 from tests.e2e.api import Access, Api, ApiError
 from tests.e2e.installed import ACCOUNT, SYSTEM
 from tests.e2e.recorder import Recorder
-from tests.faults import normal
+from tests.faults import clock, normal
 from tests.faults.catalogue import FAULTS
 from tests.faults.faults import Hands, Nothing
 from tests.faults.keeper import Keeper
 from tests.faults.node import Node
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import DEFECT, Nursery
 from tests.faults.plan import Learned, Names, Plan
 from tests.faults.proxy import Proxy, Upstream
 from tests.faults.scenarios import SCENARIOS
@@ -29,8 +29,8 @@ from tests.oracle import State, check
 
 Json = dict[str, Any]
 
-PATIENCE = 90.0
-"""Seconds in which a run must come to an end, faults included."""
+FOUND_WITHIN = 40.0
+"""Seconds in which a run with a planted defect either ends as a clean one or has shown that it does not."""
 STAYS = 0.4
 """Seconds for which it must stay there."""
 REST = 6.0
@@ -54,6 +54,8 @@ class Lab:
     upstream: Upstream
     node: Node
     nursery: Nursery
+    clocked: Nursery
+    """Starts operators whose own clock can be set."""
     access: Access
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
@@ -76,7 +78,7 @@ class Result:
 class Stage:
     """One run."""
 
-    def __init__(self, lab: Lab, plan: Plan) -> None:
+    def __init__(self, lab: Lab, plan: Plan, defect: str = "") -> None:
         self.lab, self.plan = lab, plan
         self.namespace = f"flt-{next(lab.numbers)}"
         self.api = Api(lab.access, self.namespace)
@@ -86,14 +88,22 @@ class Stage:
         self.folder = lab.folder / self.namespace
         self.folder.mkdir(parents=True)
         self.scenario = SCENARIOS[plan.scenario]
+        self.patience = self.scenario.patience + FAULTS[plan.fault].lasts
         self._began = 0
         """The version at which the part began that faults strike."""
-        self.keeper = Keeper.of(
-            lab.nursery, self.namespace, self._kubeconfig(), self.folder / "operator.log", self._told
-        )
+        log = self.folder / "operator.log"
+        if FAULTS[plan.fault].clocked:
+            more, nursery = clock.settings(self.folder), lab.clocked
+        else:
+            more, nursery = {}, lab.nursery
+        if defect:
+            more |= {DEFECT: defect}
+            self.patience = FOUND_WITHIN
+        self.keeper = Keeper.of(nursery, self.namespace, self._kubeconfig(), log, self._told, more)
         hands = Hands(
-            self.keeper.kill, lambda: self._began, self.namespace, lab.upstream, self.proxy, lab.node, lab.plane
-        )
+            self.keeper.kill, lambda: self._began, self._way, self.namespace, self.folder, self.keeper.clock, lab.upstream,
+            self.proxy, lab.node, lab.plane,
+        )  # fmt: skip
         self.fault: Nothing = FAULTS[plan.fault](plan, hands)
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -140,10 +150,14 @@ class Stage:
     def _told(self, change: str) -> None:
         self.recorder.note(change)
 
+    def _way(self, is_open: bool) -> None:
+        self.recorder.note("OPEN" if is_open else "BLOCKED")
+
     # --- going through it ----------------------------------------------------------------------------------------
 
-    def until(self, holds: Callable[[State], object], what: str, seconds: float = PATIENCE) -> State:
+    def until(self, holds: Callable[[State], object], what: str, seconds: float = 0) -> State:
         """Wait until something holds."""
+        seconds = seconds or self.patience
         state = self.recorder.until(holds, seconds)
         if state is None:
             raise NotSo(f"after {seconds:.0f} s it is not so that {what}")
@@ -163,19 +177,19 @@ class Stage:
 
     def act(self) -> None:
         """Let the fault loose, and do what people do."""
-        self.recorder.catch_up(PATIENCE)
+        self.recorder.catch_up(self.patience)
         self._began = self.recorder.version
         self.lab.loop.call_soon_threadsafe(self.proxy.arm, self.fault)
         self.scenario.act(self)
 
     def rest(self) -> None:
         """Wait until the operator has written nothing for a while."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while (quiet := time.monotonic() - self.proxy.last_write) < REST:
             if time.monotonic() > deadline:
-                raise NotSo(f"the operator does not come to rest within {PATIENCE:.0f} s")
+                raise NotSo(f"the operator does not come to rest within {self.patience:.0f} s")
             time.sleep(REST - quiet + 0.01)
-        self.recorder.catch_up(PATIENCE)
+        self.recorder.catch_up(self.patience)
 
     def _reach(self, wanted: Json, what: str) -> None:
         phase = wanted.get("TradingRelease shop", {}).get("phase")
@@ -197,7 +211,7 @@ class Stage:
         self._reach(learned.end, "the run ends as a clean one")
         self.fault.struck.wait(WORDS)  # what it waits for may be a word that is written late
         self._finish_fault()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while True:
             self._reach(learned.end, "the run ends as a clean one once the fault is over")
             if self.recorder.until(lambda s: self.normal(s) != learned.end, STAYS) is None:
@@ -207,15 +221,18 @@ class Stage:
 
     def _end_somehow(self) -> None:
         """Wait for the end of the scenario where the fault leaves traces: ended, and at rest."""
-        self.until(self.scenario.ends, "the scenario ends")
+        if not self.fault.ends:
+            self.until(self.scenario.ends, "the scenario ends")
         self._finish_fault()
+        ends = self.fault.ends or self.scenario.ends
+        self.until(ends, "the scenario ends once the fault is over")
         self.rest()
-        self.until(self.scenario.ends, "the scenario has ended, and stays so", 1)
+        self.until(ends, "the scenario has ended, and stays so", 1)
 
     def _finish_fault(self) -> None:
         if self.fault.struck.is_set():
-            self.lab.wait(self.fault.at_rest())
-        self.recorder.catch_up(PATIENCE)
+            self.lab.wait(self.fault.at_rest(), self.patience)
+        self.recorder.catch_up(self.patience)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return what was created and deleted."""
@@ -237,7 +254,7 @@ class Stage:
 
     def judge(self, learned: Learned) -> list[str]:
         """Return what does not hold of a run that came to its end."""
-        said = self.violations()
+        said = self.violations() + self.fault.verdict(self.recorder.state(), learned)
         if self.fault.compares == "same":
             said += [f"created, deleted: {line}" for line in self._counted(learned)]
             told = normal.said(self.recorder.state())
@@ -276,10 +293,10 @@ def learn(lab: Lab, scenario: str) -> Learned:
         )  # fmt: skip
 
 
-def run(lab: Lab, plan: Plan, learned: Learned) -> Result:
-    """Go through a plan."""
+def run(lab: Lab, plan: Plan, learned: Learned, defect: str = "") -> Result:
+    """Go through a plan; with a defect of tests/model/bugs.py planted into the operator, to see that it is found."""
     began = time.monotonic()
-    with Stage(lab, plan) as stage:
+    with Stage(lab, plan, defect) as stage:
         try:
             stage.prepare(learned.setup)
             stage.act()

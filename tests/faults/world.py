@@ -5,9 +5,14 @@ Each strikes at the moment of a write, before it is passed on: so every moment o
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
+from tests.apiserver import Server
+from tests.faults import clock, crds
 from tests.faults.faults import AtWrite
-from tests.oracle import RELEASE, REVISION, label
+from tests.faults.proxy import Answer
+from tests.oracle import RELEASE, REVISION, State, label
 
 SILENCE = 6.0
 """Seconds for which connections are refused. No rule of the operator waits for longer but its back-off, capped at 30 s."""
@@ -19,10 +24,21 @@ class World(AtWrite):
     """Something happens, and the write goes on."""
 
     async def strike(self, request, send):
-        self._happening = asyncio.ensure_future(self.happen())
+        self._happening = asyncio.ensure_future(self._happen())
         await asyncio.wait([self._happening], timeout=self.first)
         return await send()
 
+    async def _happen(self) -> None:
+        if self.blocks:
+            self.hands.way(False)
+        try:
+            await self.happen()
+        finally:
+            if self.blocks:
+                self.hands.way(True)
+
+    blocks = False
+    """Whether the API accepts none of the operator's writes meanwhile."""
     first = 5.0
     """Seconds by which it has happened before the write is passed on; what takes longer goes on beside it."""
 
@@ -87,6 +103,19 @@ class EditAndRepent(EditThereAndBack):
     first = 0.0
     pause = 0.6
 
+    @property
+    def ends(self):
+        return _is_repented if self.plan.scenario == "rollback" else None
+
+
+def _is_repented(state: State) -> bool:
+    """Tell whether version 1 serves, and neither bad version will: one failed live, both did, or one fails its gate.
+
+    Where version 2 was live before the edit its pods are sick since: what is asked for last is not released again.
+    """
+    latched = set(state.latched())
+    return state.live() == "1" and ("2" in latched or (latched == {"9"} and state.candidate() == "2"))
+
 
 class ServiceEdited(World):
     """Somebody takes our key out of a Service's selector."""
@@ -127,9 +156,28 @@ class Scaled(World):
             await self.patch(f"apps/v1:deployments/{name}/scale", {"spec": {"replicas": 2}})
 
 
+class JobDeleted(World):
+    """Somebody deletes the Jobs of hooks. One that may have run is not made again: its attempt fails."""
+
+    compares = "ends"
+    scenarios = ("migration",)
+
+    async def happen(self):
+        listed = await self.object("batch/v1:jobs")
+        for job in (listed or {}).get("items", ()):
+            path = self.path(f"batch/v1:jobs/{job['metadata']['name']}")
+            await self.hands.upstream.ask("DELETE", path, {"propagationPolicy": "Background"})
+
+    @staticmethod
+    def ends(state: State) -> bool:
+        """Tell whether version 2 is proven, or was given up."""
+        return state.ready("2") or (state.live() == "1" and state.latched() == ["2"])
+
+
 class RightsRevoked(World):
     """All rights in the namespace are revoked, and given back a second later."""
 
+    blocks = True
     first = 0.3
 
     async def happen(self):
@@ -144,18 +192,104 @@ class RightsRevoked(World):
 class Deaf(World):
     """Connections are refused for a while, those that are open end."""
 
+    silence = SILENCE
+    blocks = True
     first = 0.0
 
     async def happen(self):
         await self.hands.proxy.stop()
-        await asyncio.sleep(SILENCE)
+        await asyncio.sleep(self.silence)
         await self.hands.proxy.start()
+
+
+class ClockAhead(World):
+    """Somebody sets the clock of the operator's node: it is a day ahead from here on.
+
+    Every time that counts is the API server's, carried on by the monotonic clock: nothing may come of it.
+    """
+
+    clocked = True
+    hours: ClassVar[int] = 24
+
+    async def happen(self):
+        clock.shift(self.hands.folder, self.hours)
+
+    async def at_rest(self):
+        await super().at_rest()
+        told = await asyncio.to_thread(self.hands.clock) - datetime.now(UTC)
+        assert abs(told - timedelta(hours=self.hours)) < timedelta(minutes=1), f"the operator's clock is off by {told}"
+
+
+class ClockBehind(ClockAhead):
+    """A day behind."""
+
+    hours = -24
+
+
+class CrdsRemoved(World):
+    """Somebody removes our CRDs, and with them every release; later CRDs and the release are applied anew."""
+
+    alone = True
+    compares = "ends"
+    first = 0.0
+    scenarios = ("first", "three", "adoption", "rollback", "retire")
+
+    async def happen(self):
+        path = "tradingplatform.io/v1alpha1:tradingreleases"
+        found = await self.object(f"{path}/shop")
+        folder = f"--filename={crds.FOLDER}"
+        await self._kubectl("delete", "--wait=true", "--timeout=60s", folder)
+        await self._kubectl("apply", "--server-side", folder)
+        await self._kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds.names())
+        found["metadata"] = {"name": "shop"}
+        del found["status"]
+        answer = await self.hands.upstream.ask("POST", f"{self.path(path)}?{_MANAGER}", found)
+        assert answer.succeeded, answer.body
+
+    async def _kubectl(self, *arguments: str) -> None:
+        await asyncio.to_thread(Server(self.hands.plane).kubectl, *arguments)
+
+    @staticmethod
+    def ends(state: State) -> bool:
+        """Tell whether the release has been taken over, and is ready or says why it never will be."""
+        told = state.seen_generation() and state.condition("Accepted")["status"] == "True"
+        return told and (state.is_true("Ready") or state.is_true("Stalled"))
+
+
+class DeafForLong(Deaf):
+    """Connections are refused for two minutes: every back-off is at its longest when they are accepted again."""
+
+    silence = 120.0
+    lasts = 120.0
+    few = True
+
+
+class TokenExpired(World):
+    """The token expires: watches end, and for a while everything is answered with 401, watches and lists included.
+
+    Then it is accepted again, as one that was renewed is.
+    """
+
+    blocks = True
+    first = 0.0
+    seconds = 3.0
+    _barred = False
+
+    async def happen(self):
+        self._barred = True
+        self.hands.proxy.hang_up()
+        await asyncio.sleep(self.seconds)
+        self._barred = False
+
+    def barred(self, request):
+        return Answer.refusal(401, "Unauthorized", "Unauthorized") if self._barred else None
 
 
 class ApiServerRestarted(World):
     """The API server ends and is started anew."""
 
     alone = True
+    blocks = True
     first = 0.0
 
     async def happen(self):
@@ -166,6 +300,7 @@ class NoLeader(World):
     """etcd is gone for a few seconds: the API server answers 500 or nothing."""
 
     alone = True
+    blocks = True
     first = 0.5
 
     async def happen(self):

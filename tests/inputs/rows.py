@@ -41,12 +41,15 @@ ROWS = {
 NOT_APPLICABLE = {
     3: "the template is exactly what a Deployment takes; a cluster that asks for pinned images does so by admission (row 34)",
     14: "the Services of a component may change: added ones are adopted, those taken out are left as with Keep",
-    57: "no check asks Prometheus yet: spec.checks is an unknown field (row 11)",
-    59: "nothing speaks to Slack yet: people read conditions, Events and metrics",
 }
 
 E2E = "tests/e2e"
 ELSEWHERE = {
+    59: [
+        "tests/unit/cluster/test_notifier.py::test_what_fails_is_tried_again_and_lost_never",
+        "tests/unit/cluster/test_notifier.py::test_a_receiver_that_asks_for_time_gets_it",
+        "tests/notifications/test_notifications.py::test_hung_receivers_delay_no_release_and_are_told_all_after_a_restart",
+    ],
     2: [f"{E2E}/test_candidate.py::test_an_image_name_that_cannot_be_is_given_up_at_once"],
     17: ["tests/crd/test_accepted.py::test_a_status_that_the_author_writes_is_dropped"],
     31: [f"{E2E}/test_lifecycle.py::test_a_release_created_again_under_its_name_takes_over_what_keep_left"],
@@ -81,17 +84,19 @@ ELSEWHERE = {
         f"{E2E}/test_watch.py::test_blue_with_1_of_3_pods_takes_over_from_a_green_without_any",
         f"{E2E}/test_watch.py::test_where_blue_fails_the_same_probe_nothing_moves_until_a_person_orders_it",
     ],
+    57: [
+        f"{E2E}/test_checks.py::test_what_is_no_number_neither_passes_nor_fails",
+        "tests/unit/cluster/test_measure_prometheus.py::test_what_is_not_one_finite_number_is_inconclusive",
+    ],
     58: ["tests/crd/test_refused.py::test_a_release_is_refused_with_advice"],
-    61: [
-        f"{E2E}/test_lifecycle.py::test_an_operator_restarted_at_every_phase_finishes_what_it_began",
-        "tests/unit/policy/test_properties.py::test_no_history_breaks_an_invariant_and_a_good_spec_is_live_in_the_end",
-    ],
-    66: [
-        "tests/unit/cluster/test_cache.py::test_an_older_event_does_not_undo_the_answer_to_a_write",
-        "tests/unit/cluster/test_cache.py::test_a_late_event_does_not_undo_a_deletion",
-        "tests/unit/cluster/test_cache.py::test_a_list_takes_away_what_it_lacks_and_nothing_newer_than_itself",
-    ],
-    67: ["tests/unit/cluster/test_cache.py::test_a_list_takes_away_what_it_lacks_and_nothing_newer_than_itself"],
     71: ["tests/unit/test_clock.py::test_a_clock_that_was_set_back_is_followed"],
     73: [f"{E2E}/test_uninstall.py::test_deleted_crds_leave_traffic_as_it_is_and_installed_again_all_goes_on"],
 }  # fmt: skip
+
+BY_FAULTS = {
+    61: ["kill-before", "kill-after"], 62: ["held"], 63: ["conflict", "lost-reply"], 64: ["too-many", "errors"],
+    65: ["watch-500", "watch-410", "half-line", "silent", "restless"], 66: ["dropped", "doubled", "delayed", "swapped"],
+    67: ["stale-start"], 69: ["rights-revoked", "token-expired"], 71: ["clock-ahead", "clock-behind"], 72: ["poisoned"],
+    73: ["crds-removed"],
+}  # fmt: skip
+"""Rows that fault runs try (tests/faults), by the names of the faults."""

@@ -349,16 +349,20 @@ def test_row_70_a_finalizer_that_comes_and_goes(place):
 
 
 def test_row_74_a_secret_in_the_environment(place):
-    """It stands in the template, the stored spec and the Deployment, and nowhere else."""
+    """In environment and annotations of a pod. It stands in the template, the stored spec and the Deployment, and nowhere else."""
     canary = "canary-7f3a91"
     place.go_live("1")
     env = [{"name": "TOKEN", "value": canary}]
-    place.apply(release("2", pods=template("2", container={"env": [*env, {"name": "A=B", "value": canary}]})))
+
+    def secret(version, image="", **container):
+        made = template(version, image=image, container={"env": env} | container)
+        return {**made, "metadata": made["metadata"] | {"annotations": {"example.com/token": canary}}}
+
+    place.apply(release("2", pods=secret("2", env=[*env, {"name": "A=B", "value": canary}])))
     place.refused("InvalidTemplate")
-    place.apply(release("3", pods=template("3", container={"env": env, "imagePullPolicy": canary})))
-    place.apply(release("4", pods=template("4", image="x:unready", container={"env": env}), progressDeadline="6s"))
+    place.apply(release("4", pods=secret("4", image="x:unready"), progressDeadline="6s"))
     place.until(lambda s: s.latched() == ["4"], "it is given up", 30)
-    place.apply(release("5", pods=template("5", container={"env": env})))
+    place.apply(release("5", pods=secret("5")))
     state = place.until(lambda s: s.ready("5"), "version 5 is live", 20)
     told = [state.status(), state.all("Event"), [s["metadata"] for s in state.all("Service")]]
     told += [d["metadata"]["annotations"] for d in state.deployments()]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,12 +9,6 @@ import yaml
 
 from devcluster.cluster import ControlPlane
 from tests.relay import Relay
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.apiserver)
 
 
 @pytest.fixture(scope="package")

@@ -1,5 +1,7 @@
 """/livez and /readyz say what is true: made to fail by a real API server that is away, falls silent, or hangs."""
 
+import math
+import re
 import socket
 from pathlib import Path
 
@@ -89,6 +91,23 @@ def test_a_watch_that_falls_silent_is_no_life(operator):
     operator.relay.set(Mode.REFUSING)  # the silent connections end
     operator.relay.set(Mode.OPEN)
     until(lambda: operator.ask("/livez") == (200, "ok"), "it lives again", 60)
+
+
+def test_a_watch_that_says_something_is_not_silent(operator, kubectl):
+    operator.start()
+    until(lambda: 3 < age(operator, "services") < 60, "nothing happens for some time")
+    kubectl("create", "-f", "-", manifest=builders.service("news"))
+    try:
+        until(lambda: age(operator, "services") < 1, "it was heard", 2)
+    finally:
+        kubectl("delete", "service", "news")
+
+
+def age(operator, resource):
+    """Return how long ago a watch last said anything, as /metrics says; for ever, where that is not known."""
+    line = rf'^tradingrelease_watch_age_seconds{{resource="{resource}"}} (\S+)$'
+    found = re.search(line, operator.metrics(), re.MULTILINE)
+    return float(found[1]) if found else math.inf
 
 
 def test_a_process_that_stands_still_does_not_answer(operator):

@@ -7,14 +7,16 @@ something in it would prove nothing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from tradingrelease.policy import absorb, acts, model, names, probes, writes
+from tradingrelease.policy import absorb, acts, approvals, hooks, irreversible, model, names, probes, writes
+from tradingrelease.policy import decide as policy
 from tradingrelease.policy.pods import not_standing
-from tradingrelease.policy.reasons import Cause
-from tradingrelease.policy.rules import candidate, live, orders
+from tradingrelease.policy.reasons import Cause, Consent, Progress
+from tradingrelease.policy.rules import candidate, live, orders, switching
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,51 @@ def _scopes(piece: Any) -> tuple[tuple[ModuleType, str, Any], ...]:
     return tuple((module, "scope", piece) for module in (candidate, live, probes))
 
 
+_job, _job_ended, _followed, _given = hooks.job, hooks._job_ended, hooks._followed, approvals.given
+
+
+def _made_again(world: model.World, whose: hooks.Series, run: model.HookRun, *more: Any) -> model.HookRun:
+    gone = run.phase is Progress.RUNNING and run.job not in world.jobs
+    return model.HookRun(run.name, run.at) if gone else _followed(world, whose, run, *more)
+
+
+def _gone_unless_seen(world: model.World, run: model.HookRun) -> Any:
+    return _job_ended(replace(world, job_gone=run.job_uid), run)
+
+
+def _may_run_at_once(*of: Any) -> dict[str, Any]:
+    body = _job(*of)
+    return {**body, "spec": {**body["spec"], "suspend": False}}
+
+
+def _for_any_attempt(world: model.World, order: model.Order, now: datetime) -> Any:
+    candidate = world.memory.candidate
+    if candidate is None:
+        return _given(world, order, now)
+    gates = tuple(replace(g, phase=Consent.WAITING, since=now) if g.since is None else g for g in candidate.gates)
+    memory = replace(world.memory, candidate=replace(candidate, gates=gates))
+    return _given(replace(world, memory=memory), replace(order, attempt=candidate.attempt), now)
+
+
+def _with_its_approvals(candidate: model.Candidate, now: datetime) -> model.Candidate:
+    gates = candidate.gates
+    return model.Candidate(candidate.stack, candidate.attempt + 1, now, gates=gates, author=candidate.author)
+
+
+def _nothing_forbids(_: model.World) -> str:
+    return ""
+
+
+def _nobody(*_: Any) -> None:
+    return None
+
+
+def _status_alone(_: model.World, memory: model.Memory) -> model.Memory:
+    return memory
+
+
+HASTY = tuple(rule for rule in policy.PROGRESS if rule is not policy.a_running_hook_ends_first)
+
 BUGS = (
     Bug("no precondition at all", "revert", ((writes, "guarded", _unguarded), (writes, "remove", _any_version)), "S1"),
     Bug(
@@ -185,4 +232,30 @@ BUGS = (
     Bug("a rollback that asks green", "rollback", ((orders, "not_standing", _green_too),), "S4"),
     Bug("evidence carried over to another revision", "another revision", _scopes(_one_scope), "S2"),
     Bug("evidence carried over to another attempt", "another attempt", _scopes(_scope_of_revision), "S2"),
+    Bug("a Job that is gone is made again", "migration", ((hooks, "_followed", _made_again),), "hook"),
+    Bug("a Job that may run before its uid is stored", "migration", ((hooks, "job", _may_run_at_once),), "hook"),
+    Bug("a Job that is not seen is said to be gone", "unseen Job", ((hooks, "_job_ended", _gone_unless_seen),), "hook"),
+    Bug("a migration that is superseded", "migration", ((policy, "PROGRESS", HASTY),), "hook"),
+    Bug(
+        "an approval that counts for any attempt, asked for or not",
+        "approval",
+        ((approvals, "given", _for_any_attempt),),
+        "approval",
+    ),
+    Bug(
+        "approvals carried over to another attempt", "approval", ((absorb, "_again", _with_its_approvals),), "approval"
+    ),
+    Bug("a rollback across an irreversible hook", "no way back", ((live, "halted", _nobody),), "irreversible"),
+    Bug(
+        "half a switch undone across an irreversible hook",
+        "half way past a migration",
+        ((switching, "_no_way_back", _nothing_forbids),),
+        "irreversible",
+    ),
+    Bug(
+        "an irreversible hook that only status knows of",
+        "no way back",
+        ((irreversible, "found_again", _status_alone),),
+        "irreversible",
+    ),
 )

@@ -10,22 +10,23 @@ from tradingrelease.policy import acts, model, names
 from tradingrelease.policy.conditions import compute
 from tradingrelease.policy.model import Decision, Deployment, Rest, World
 from tradingrelease.policy.pods import not_standing, size
-from tradingrelease.policy.reasons import Action, Cause, Condition
+from tradingrelease.policy.reasons import Action, Cause, Condition, Outcome
 from tradingrelease.policy.writes import Create, Merge, Resource, Write
 
 from tests.builders import KEY
-from tests.model.world import PODS, READY, Ghost, Operator, State, pod_uid
+from tests.model.world import PODS, READY, Ghost, Operator, State, pod_uid, running_jobs
 
 # --- where a write arrives --------------------------------------------------------------------------------------------
 
 
 def of_write(before: State, after: State, request: Write) -> Iterator[str]:
     """Yield what a write of an operator broke."""
-    if (
-        isinstance(request, Create)
-        or before is after
-        or request.resource not in {Resource.SERVICES, Resource.DEPLOYMENTS}
-    ):
+    if before is after:
+        return
+    if request.resource is Resource.JOBS:
+        yield from _hook_once(before, after)
+        return
+    if isinstance(request, Create) or request.resource not in {Resource.SERVICES, Resource.DEPLOYMENTS}:
         return
     old, new = before.get(request.resource, request.name), after.get(request.resource, request.name)
     if old is None or old is new:
@@ -35,9 +36,30 @@ def of_write(before: State, after: State, request: Write) -> Iterator[str]:
         if not old.value.preview_of and new is not None:
             yield from _s1_moved(after, old.value, new.value)
             yield from _s2_proven(before, old.value, new.value)
+            yield from _back_across(before, old.value, new.value)
     else:
         yield from _s1_went(before, old.value, new.value if new else None)
         yield from _s3(before, old.value, new.value if new else None)
+
+
+def _begun(before: State, after: State) -> set[tuple[str, str, str]]:
+    """Return the runs of hooks that a write let begin."""
+    known = {job.uid for job in running_jobs(before)}
+    return {(job.hook, job.revision, job.attempt) for job in running_jobs(after) if job.uid not in known}
+
+
+def _hook_once(before: State, after: State) -> Iterator[str]:
+    for hook, revision, attempt in _begun(before, after) & before.ghost.ran:
+        yield f"hook: {hook} of {revision} runs a second time in attempt {attempt}"
+
+
+def _back_across(before: State, old: model.Service, new: model.Service) -> Iterator[str]:
+    """Yield a way back to what is older than an irreversible hook that succeeded: nobody of the model orders by force."""
+    record = new.record
+    if old.selected == new.selected or record is None or record.cause not in {Cause.ROLLBACK, Cause.UNDO}:
+        return
+    if any(name.endswith(f"-{new.selected}") for name in before.ghost.crossed):
+        yield f"irreversible: Service {new.name} goes back to {new.selected}, which is older than a hook that succeeded"
 
 
 def _s6(request: Write, labels: dict[str, str]) -> Iterator[str]:
@@ -101,6 +123,8 @@ def _s3(before: State, old: Deployment, new: Deployment | None) -> Iterator[str]
 def remembered(before: State, after: State, request: Write) -> Ghost:
     """Return what the invariants remember once a write has arrived: who lost its traffic last, and when."""
     ghost = after.ghost
+    if request.resource is Resource.JOBS:
+        return replace(ghost, ran=ghost.ran | _begun(before, after))
     if isinstance(request, Create) and request.body["metadata"]["name"] in ghost.robbed:
         return replace(ghost, robbed=ghost.robbed - {request.body["metadata"]["name"]})
     if not isinstance(request, Merge):
@@ -121,6 +145,44 @@ def remembered(before: State, after: State, request: Write) -> Ghost:
     return replace(ghost, left=tuple(sorted((c, n, at) for c, (n, at) in left.items())))
 
 
+def crossed(state: State, job: model.Job) -> Ghost:
+    """Return the ghost once a Job has succeeded: what stood then is older than what it did."""
+    spec = next(
+        (s.value[1] for s in state.kinds[Resource.STORED].values() if s.value and s.value[0] == job.revision), None
+    )
+    hook = spec.hook(job.hook) if spec else None
+    if hook is None or not hook.irreversible:
+        return state.ghost
+    own = {component.revision for component in spec.components} if spec else set()
+    return replace(
+        state.ghost, crossed=state.ghost.crossed | {d.name for d in state.deployments if d.revision not in own}
+    )
+
+
+def of_memory(before: State, after: State) -> Iterator[str]:
+    """Yield a candidate that is superseded while its hook runs, or fails for a Job that is said to be gone and is not.
+
+    A rollback by manifest alone may come before the end of a hook.
+    """
+    candidate, now = before.memory.candidate, after.memory
+    standing = {stored.uid for stored in before.kinds[Resource.JOBS].values()}
+    for run in candidate.hooks if candidate else ():
+        gone = any(entry.at == after.clock and "JobGone" in entry.message for entry in now.latched)
+        if gone and run.job_uid in standing:
+            yield f"hook: {run.name} is said to have lost its Job, which stands"
+    if candidate is None or (now.candidate and now.candidate.stack.revision == candidate.stack.revision):
+        return
+    entry = now.history[0] if now.history else None
+    if entry is None or entry.revision != candidate.stack.revision or entry.outcome is not Outcome.SUPERSEDED:
+        return
+    wanted = before.release.value.spec
+    if any(r.stack.revision == wanted.revision for r in before.memory.retained):
+        return
+    for job in running_jobs(before):
+        if (job.revision, job.attempt) == (candidate.stack.revision, str(candidate.attempt)):
+            yield f"hook: {candidate.stack.version} is superseded while its hook {job.hook} runs"
+
+
 def known_as_proven(state: State) -> Ghost:
     """Return the ghost once a memory is stored: what ended its watch well is proven, annotated yet or not."""
     live = state.memory.live
@@ -136,6 +198,7 @@ def known_as_proven(state: State) -> Ghost:
 def of_decision(state: State, operator: Operator, world: World, decision: Decision) -> Iterator[str]:
     """Yield what a decision breaks."""
     yield from _s2_verified(state, world, decision)
+    yield from _approved(state, world, decision)
     yield from _s4(state, operator, world, decision)
 
 
@@ -161,6 +224,19 @@ def _s2_verified(state: State, world: World, decision: Decision) -> Iterator[str
                     f"S2: switch to {candidate.stack.version}, whose pod never passed its check in this revision's "
                     f"attempt {candidate.attempt}"
                 )
+
+
+def _approved(state: State, world: World, decision: Decision) -> Iterator[str]:
+    """Yield a switch that too few people have agreed to: for this revision, and for this attempt at it."""
+    step, candidate = decision.step, world.memory.candidate
+    if not isinstance(step, model.Switch) or step.record.cause is not Cause.PROMOTE or acts.unfinished(world):
+        return
+    spec = world.spec_of(candidate.stack.revision) if candidate else None
+    for asked in spec.approvals if spec and candidate else ():
+        place = (candidate.stack.revision, candidate.attempt)
+        given = {person for revision, attempt, person in state.ghost.agreed if (revision, attempt) == place}
+        if len(given) < asked.required:
+            yield f"approval: switch to {candidate.stack.version}, attempt {candidate.attempt}, with {len(given)} of {asked.required}"
 
 
 def _s4(state: State, operator: Operator, world: World, decision: Decision) -> Iterator[str]:
@@ -205,8 +281,9 @@ def ended(state: State, world: World, decision: Decision) -> str:
 
 ENDS = frozenset(
     {
-        "Ready: Proven", "Stalled: Aborted", "Stalled: Crashed", "Stalled: DeadlineExceeded", "Stalled: HealthFailed",
-        "Stalled: NoEndpoint", "Stalled: NothingToRollBackTo", "Stalled: Ordered",
+        "Ready: Proven", "Stalled: Aborted", "Stalled: ApprovalTimeout", "Stalled: BlueUnhealthyAfterHook",
+        "Stalled: Crashed", "Stalled: DeadlineExceeded", "Stalled: HealthFailed", "Stalled: HookFailed",
+        "Stalled: NoEndpoint", "Stalled: NothingToRollBackTo", "Stalled: Ordered", "Stalled: RollbackUnsafe",
     }
 )  # fmt: skip
 """Where a release may come to rest once faults have stopped. Any other reason means that it is stuck."""

@@ -30,8 +30,10 @@ from tests.model.world import (
     State,
     Task,
     applied,
+    ended_job,
     noticed,
     observe,
+    running_jobs,
     status_of,
 )
 
@@ -42,7 +44,7 @@ LATER = "; tries again later"
 # Steps on what only their release uses: they commute with all that others do, so nothing is gained by waiting.
 PRIVATE = (
     model.StoreSpec, model.DryRun, model.CreatePreview, model.PatchPreview, model.DeletePreview, model.Ask,
-    model.ConfirmDead, model.ForgetSpec, model.ForgetOrder,
+    model.ConfirmDead, model.ForgetSpec, model.ForgetOrder, model.ConfirmGone,
 )  # fmt: skip
 
 
@@ -103,6 +105,7 @@ def moves(state: State, play: Play) -> list[Move]:
         return [first]
     found += _probes(state, play)
     found += _pods(state, play)
+    found += _jobs(state)
     found += _people(state, play)
     found += _arrivals(state)
     found += _watches(state, play)
@@ -124,7 +127,11 @@ def _prompt(state: State, play: Play) -> Iterator[Move]:
 def tick(state: State, play: Play, resting: list[tuple[Operator, Decision]]) -> Move:
     """Let time pass."""
     broken = tuple(invariants.of_time(state, resting, play.tick))
-    return Move(f"{play.tick} s pass", noticed(replace(state, now=state.now + play.tick)), broken)
+    after = replace(state, now=state.now + play.tick)
+    for job in running_jobs(after):
+        if job.ends_at and job.ends_at <= after.clock:
+            after = ended_job(after, job.name, "DeadlineExceeded")
+    return Move(f"{play.tick} s pass", noticed(after), broken)
 
 
 def _with(state: State, operator: Operator) -> State:
@@ -182,6 +189,7 @@ def _remember(
         return []
     after = _answered(after, replace(world, memory=from_status(status_of(memory))))
     after = replace(after, ghost=invariants.known_as_proven(after))
+    broken += tuple(invariants.of_memory(state, after))
     return [Move(text, noticed(_told(after, operator, Resource.RELEASES, KEY.name)), broken)]
 
 
@@ -224,6 +232,13 @@ def _private(state: State, operator: Operator, world: World, step: model.Step) -
                 return _with(state, replace(operator, since=since))
             confirmed = {**operator.confirmed_dead, step.service: state.clock}
             return _with(state, replace(operator, confirmed_dead=confirmed))
+        case model.ConfirmGone():
+            found = state.get(Resource.JOBS, step.name)
+            told = _told(state, operator, Resource.JOBS, step.name)
+            operator = next(o for o in told.operators if o.name == operator.name)
+            here = found is not None and found.uid == step.uid
+            read = (step.uid, state.clock) if here else None
+            return _with(told, replace(operator, job_gone="" if here else step.uid, job_read=read))
         case _:
             request = writes.write(step, KEY, UID)
             name = request.body["metadata"]["name"] if isinstance(request, Create) else request.name
@@ -388,6 +403,19 @@ def _lives(state: State) -> Iterator[tuple[Deployment, Life]]:
             yield d, life
 
 
+# --- hooks ------------------------------------------------------------------------------------------------------------
+
+
+def _jobs(state: State) -> Iterator[Move]:
+    """Let Jobs that run end; one that runs long is ended by its deadline, as time passes."""
+    for job in running_jobs(state):
+        after = ended_job(state, job.name)
+        yield Move(f"Job {told(job.name)} succeeds", noticed(replace(after, ghost=invariants.crossed(after, job))))
+        if state.budget("hook"):
+            after = ended_job(state.spend("hook"), job.name, "BackoffLimitExceeded")
+            yield Move(f"Job {told(job.name)} fails", noticed(after))
+
+
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
@@ -418,14 +446,20 @@ def _people(state: State, play: Play) -> Iterator[Move]:
         stack = {
             Action.ROLLBACK: memory.live and memory.live.stack,
             Action.ABORT: memory.candidate and memory.candidate.stack,
+            Action.APPROVE: memory.candidate and memory.candidate.stack,
         }
         revision = stack[action].revision if stack.get(action) else wanted.revision if action is Action.RETRY else ""
         if revision or action in {Action.PAUSE, Action.RESUME}:
             number = state.orders + 1
+            attempt = memory.candidate.attempt if memory.candidate and action is Action.APPROVE else None
             order = Order(
-                f"{action.lower()}-{number}", f"order-{number}", action, revision, False, "", state.clock, "", None
-            )
+                f"{action.lower()}-{number}", f"order-{number}", action, revision, False, "", state.clock, "", None,
+                attempt=attempt, issued_by="bob",
+            )  # fmt: skip
             after = replace(state, orders=number).put(Resource.COMMANDS, order.name, order)
+            if attempt is not None:
+                agreed = after.ghost.agreed | {(revision, attempt, order.issued_by)}
+                after = replace(after, ghost=replace(after.ghost, agreed=agreed))
             yield Move(f"a person orders {action} of {said(revision) or 'the release'}", noticed(after))
 
 
@@ -459,6 +493,21 @@ def _others(state: State, play: Play) -> Iterator[Move]:
     for name, stored in list(state.kinds[Resource.DEPLOYMENTS].items()):
         if play.victim in {"", stored.value.created_version}:
             yield from _write_deployment(state, name)
+    for name in list(state.kinds[Resource.JOBS]):
+        yield from _write_job(state, name)
+    yield from _forget(state)
+
+
+def _write_job(state: State, name: str) -> Iterator[Move]:
+    if state.budget("lose"):
+        after = applied(state.spend("lose"), Delete(Resource.JOBS, name, ""))
+        yield Move(f"somebody deletes Job {told(name)}", noticed(after))
+
+
+def _forget(state: State) -> Iterator[Move]:
+    if state.budget("forget"):
+        after = applied(state.spend("forget"), Merge(Resource.RELEASES, KEY.name, {"status": None}))
+        yield Move("somebody takes the status of the release away", noticed(after))
 
 
 def _write_service(state: State, play: Play, name: str) -> Iterator[Move]:

@@ -52,6 +52,8 @@ def _projected(resource: Resource, raw: Json, before: Stored | None) -> Any:
             return project.deployment(raw)
         case Resource.STORED:
             return project.stored_spec(raw)
+        case Resource.JOBS:
+            return project.job(raw)
         case Resource.RELEASES:
             return project.release(raw, before.value if before else None)
         case _:

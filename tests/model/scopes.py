@@ -14,7 +14,7 @@ from tradingrelease.policy.reasons import Action, Cause
 from tradingrelease.policy.spec import Spec, parse
 from tradingrelease.policy.writes import Merge, Resource
 
-from tests.builders import KEY, UID, a_component, a_health, a_spec, a_template
+from tests.builders import KEY, UID, a_component, a_health, a_hook, a_spec, a_template
 from tests.model import moves
 from tests.model.moves import Play
 from tests.model.objects import Stored
@@ -66,7 +66,14 @@ def beginning(raw: Json, *services: str) -> State:
     body = {
         "apiVersion": "tradingplatform.io/v1alpha1",
         "kind": "TradingRelease",
-        "metadata": {"name": KEY.name, "namespace": KEY.namespace, "uid": UID, "generation": 1, "resourceVersion": "1"},
+        "metadata": {
+            "name": KEY.name,
+            "namespace": KEY.namespace,
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "1",
+            "annotations": {names.APPLIED_BY: "anna"},
+        },
         "spec": raw,
     }
     release = Stored(Resource.RELEASES, body)
@@ -216,6 +223,38 @@ def retiring() -> State:
     return until(state, Play(), lambda s: isinstance(decided(s).step, model.Retire))
 
 
+def hooked(version: str, **hook: Any) -> Json:
+    """Return a spec with a migration before anything of it is deployed; it may take 10 s."""
+    return spec(version, hooks=[a_hook(timeout="10s", **hook)])
+
+
+def migrating() -> State:
+    """Return the moment before the Job of a migration to 2.0.0 is created, beside a proven 1.0.0."""
+    state = until(beginning(spec(V1)), Play(), proven)
+    return until(moves.apply(state, hooked(V2)), Play(), lambda s: isinstance(decided(s).step, model.CreateJob))
+
+
+def migrated() -> State:
+    """Return 2.0.0 in its watch, after a migration that cannot be undone."""
+    state = until(beginning(spec(V1)), Play(), proven)
+    state = until(moves.apply(state, hooked(V2, irreversible=True)), Play(), live)
+    return until(state, Play(), lambda s: following(s, Play()) is None or bool(s.ghost.crossed))
+
+
+def migrated_half_way() -> State:
+    """Return the moment after the first of two Services moved to 2.0.0, past a migration that cannot be undone."""
+    state = until(beginning(spec(V1, component(V1, TWO_SERVICES)), *TWO_SERVICES), Play(), proven)
+    migration = [a_hook(timeout="10s", irreversible=True)]
+    return until(moves.apply(state, spec(V2, component(V2, TWO_SERVICES), hooks=migration)), Play(), half_switched)
+
+
+def asking_people() -> State:
+    """Return 2.0.0 verified beside a proven 1.0.0, with two Services, waiting for one person to agree."""
+    state = until(beginning(spec(V1, component(V1, TWO_SERVICES)), *TWO_SERVICES), Play(), proven)
+    two = spec(V2, component(V2, TWO_SERVICES), approvals=[{"at": "BeforeSwitch", "timeout": "30s"}])
+    return until(moves.apply(state, two), Play(), lambda s: decided(s).reason == "ApprovalPending")
+
+
 REVERT = spec(V1)
 
 SCOPES: dict[str, Scope] = {
@@ -320,6 +359,42 @@ SCOPES: dict[str, Scope] = {
             Play(fails=(DOWN,), victim=V2),
             {"fail": 1, "tick": 1},
         ),
+        Scope(
+            "migration",
+            "a hook runs, fails or hangs; others delete its Job, the author goes on",
+            migrating,
+            Play(edits=(spec(V3),), prompt=True),
+            {"hook": 1, "lose": 1, "tick": 1},
+        ),
+        Scope(
+            "unseen Job",
+            "a second operator hears of the hook that runs, and not yet of its Job",
+            migrating,
+            Play(prompt=True, catches_up=False),
+            {"steps of B": 2},
+            behind=(Resource.JOBS,),
+        ),
+        Scope(
+            "no way back",
+            "what an irreversible hook led to fails, and the status that knew of the hook is taken away",
+            migrated,
+            Play(fails=(DOWN, SICK), victim=V2, prompt=True, recovers=False),
+            {"fail": 1, "forget": 1, "tick": 1},
+        ),
+        Scope(
+            "half way past a migration",
+            "half a switch is to be undone, and a hook before it was irreversible",
+            migrated_half_way,
+            Play(orders=(Action.ABORT, Action.ROLLBACK), fails=(DOWN,), victim=V2, prompt=True),
+            {"fail": 1, "tick": 1},
+        ),
+        Scope(
+            "approval",
+            "a person agrees to a switch, half of which is undone, and the candidate begins anew",
+            asking_people,
+            Play(orders=(Action.APPROVE, Action.APPROVE), fails=(DOWN,), victim=V2, prompt=True),
+            {"fail": 1, "tick": 1},
+        ),
     )
 }
 
@@ -411,6 +486,35 @@ DEEP: dict[str, Scope] = {
             switching,
             Play(prompt=True, edits=(spec(V3), REVERT), orders=(Action.RETRY, Action.ROLLBACK), bad=frozenset({V3})),
             {"hold Switch": 1, "tick": 4, "restart": 1, "bump": 1},
+        ),
+        Scope(
+            "late Job",
+            "a hook's Job is created and started late, by one of two operators, and its attempt ends in between",
+            migrating,
+            Play(
+                edits=(spec(V3), hooked(V2)),
+                orders=(Action.ABORT, Action.RETRY),
+                prompt=True,
+                lags=(Resource.JOBS, Resource.RELEASES),
+            ),
+            {
+                "hold CreateJob": 1,
+                "hold StartJob": 1,
+                "hook": 1,
+                "lose": 1,
+                "restart": 1,
+                "lag": 1,
+                "tick": 3,
+                "steps of B": 6,
+            },
+            behind=(Resource.JOBS,),
+        ),
+        Scope(
+            "no way back at all",
+            "edits, orders and pods that fail after an irreversible hook, whose status is taken away",
+            migrated,
+            Play(fails=(DOWN, SICK), edits=(spec(V3), REVERT), orders=(Action.ROLLBACK,), prompt=True),
+            {"fail": 2, "forget": 1, "tick": 4, "hold Switch": 1, "restart": 1, "lag": 1},
         ),
         Scope(
             "first release",

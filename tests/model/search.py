@@ -210,6 +210,7 @@ def _busy(state: State, play: Play, *, waits: bool) -> Iterator[Move]:
     for operator in state.operators if not waits else ():
         yield from (m for m in moves._operator(state, operator, play)[0] if m.state is not state)
     yield from moves._pods(state, play)
+    yield from moves._jobs(state)
     yield from moves._probes(state, play)
     for name in moves.service_names(state):
         if name not in state.kinds[Resource.SERVICES]:

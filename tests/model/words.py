@@ -68,6 +68,8 @@ def _merge(request: Merge) -> str:
     labels = metadata.get("labels") or {}
     what += ["mark" if labels[names.RELEASE] else "unmark"] if names.RELEASE in labels and not selector else []
     what += ["proven"] if names.PROVEN in notes else []
+    what += ["unsafe"] if names.UNSAFE in notes else []
+    what += ["may run"] if "suspend" in (request.body.get("spec") or {}) else []
     guards = [f"{k} {metadata[k]}" for k in ("uid", "resourceVersion") if k in metadata]
-    kind = "Service" if request.resource is Resource.SERVICES else "Deployment"
-    return f"PATCH {kind} {request.name}: {', '.join(what) or 'metadata'} [if {', '.join(guards) or 'ANYTHING'}]"
+    kinds = {Resource.SERVICES: "Service", Resource.JOBS: "Job"}
+    return f"PATCH {kinds.get(request.resource, 'Deployment')} {request.name}: {', '.join(what) or 'metadata'} [if {', '.join(guards) or 'ANYTHING'}]"

@@ -17,6 +17,7 @@ from tradingrelease.policy.model import (
     Container,
     Deployment,
     Endpoints,
+    Job,
     Memory,
     Pod,
     Service,
@@ -33,7 +34,9 @@ from tests.model.objects import Number, Stored, changed, created, interned, may_
 Json = dict[str, Any]
 
 PODS = "pods"
-KINDS = (Resource.SERVICES, Resource.DEPLOYMENTS, Resource.RELEASES, Resource.STORED, Resource.COMMANDS, PODS)
+KINDS = (
+    Resource.SERVICES, Resource.DEPLOYMENTS, Resource.RELEASES, Resource.STORED, Resource.COMMANDS, Resource.JOBS, PODS,
+)  # fmt: skip
 """What is read by watches of their own, each at its own moment."""
 STARTING, READY, SICK, DOWN = "starting", "ready", "sick", "down"
 """A pod: not ready yet; ready and well; ready, but fails its check; crashed."""
@@ -69,6 +72,8 @@ class Operator:
     confirmed_dead: Mapping[str, datetime] = field(default_factory=dict)
     asked: Mapping[str, Asked] = field(default_factory=dict)
     streaks: Mapping[tuple[str, str], Streak] = field(default_factory=dict)
+    job_gone: str = ""
+    job_read: tuple[str, datetime] | None = None
     task: Task | None = None
     world: World | None = None
     """All of that as one value, as long as nothing happens."""
@@ -95,6 +100,12 @@ class Ghost:
     """Deployments that somebody else deleted: no write of ours could have known."""
     proven: frozenset[str] = frozenset()
     """Deployments that were ever proven, also if they had to be made anew since."""
+    ran: frozenset[tuple[str, str, str]] = frozenset()
+    """(hook, revision, attempt) that was ever let run."""
+    crossed: frozenset[str] = frozenset()
+    """Deployments that stood when an irreversible hook succeeded, apart from those of its own revision."""
+    agreed: frozenset[tuple[str, int, str]] = frozenset()
+    """(revision, attempt, person) that was ever approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +205,14 @@ def applied(state: State, request: Write) -> State:
             number = state.births.get((resource, name), 0) + 1
             stored = created(request, f"{name}#{number}", version, state.clock.isoformat())
             state = replace(state, version=version, births={**state.births, (resource, name): number})
-            return with_pods(state.put(resource, name, stored), stored)
+            return with_pods(with_start(state.put(resource, name, stored), stored), stored)
         case Merge() | Patch():
             before = state.get(request.resource, request.name)
             stored = changed(before, request, version)
             if stored is before:
                 return state
-            return with_pods(replace(state, version=version).put(request.resource, request.name, stored), stored)
+            state = replace(state, version=version).put(request.resource, request.name, stored)
+            return with_pods(with_start(state, stored), stored)
         case Delete():
             stored = state.get(request.resource, request.name)
             if stored is None:
@@ -208,6 +220,33 @@ def applied(state: State, request: Write) -> State:
             may_delete(stored, request)
             state = replace(state, version=version).put(request.resource, request.name, None)
             return state.put(PODS, stored.uid, None) if request.resource is Resource.DEPLOYMENTS else state
+
+
+def with_start(state: State, stored: Stored) -> State:
+    """Let the Job controller begin a Job that may run."""
+    if stored.resource is not Resource.JOBS or stored.value.suspended or stored.raw.get("status"):
+        return state
+    return _with_status(state, stored.name, {"startTime": state.clock.isoformat()})
+
+
+def ended_job(state: State, name: str, failed: str = "") -> State:
+    """Let the Job controller tell that a Job has ended; failed says why it failed."""
+    at = state.clock.isoformat()
+    told = {"type": "Failed" if failed else "Complete", "status": "True", "lastTransitionTime": at, "reason": failed}
+    return _with_status(state, name, {**state.get(Resource.JOBS, name).raw["status"], "conditions": [told]})
+
+
+def _with_status(state: State, name: str, status: Json) -> State:
+    stored: Stored = state.get(Resource.JOBS, name)
+    version = state.version + 1
+    raw = {**stored.raw, "metadata": {**stored.raw["metadata"], "resourceVersion": str(version)}, "status": status}
+    return replace(state, version=version).put(Resource.JOBS, name, Stored(Resource.JOBS, raw))
+
+
+def running_jobs(state: State) -> list[Job]:
+    """Return the Jobs that run now."""
+    jobs = (stored.value for stored in state.kinds[Resource.JOBS].values())
+    return [job for job in jobs if not job.suspended and not job.ended]
 
 
 def with_pods(state: State, stored: Stored) -> State:
@@ -253,6 +292,8 @@ def observe(state: State, operator: Operator) -> World:
         streaks=operator.streaks, asked=operator.asked, dry_runs=_Accepted(),
         backings=_backings(release.value.spec, services, deployments, pods),
         since=operator.since, confirmed_dead=operator.confirmed_dead,
+        jobs={n: s.value for n, s in seen(state, operator, Resource.JOBS).items()}, job_gone=operator.job_gone,
+        job_read=operator.job_read, author=release.value.author,
     )  # fmt: skip
 
 
@@ -335,7 +376,7 @@ def _notice(state: State, operator: Operator) -> Operator:
         places = {(t.scope, t.pod_uid) for t in probes.wanted(world)}
         streaks = {place: streak for place, streak in streaks.items() if place in places}
     world = replace(world, since=since, confirmed_dead=confirmed, streaks=streaks)
-    return Operator(operator.name, operator.behind, since, confirmed, operator.asked, streaks, operator.task, world)
+    return replace(operator, since=since, confirmed_dead=confirmed, streaks=streaks, world=world)
 
 
 # --- equality ---------------------------------------------------------------------------------------------------------
@@ -351,7 +392,7 @@ def key_of(state: State) -> tuple[Any, ...]:
         behind = tuple((kind, _things(kind, things, numbers)) for kind, things in sorted(operator.behind.items()))
         parts += [
             behind, tuple(sorted(operator.since.items())), tuple(sorted(operator.confirmed_dead.items())),
-            tuple(sorted(operator.asked.items(), key=str)), tuple(sorted(operator.streaks.items(), key=str)),
+            operator.job_gone, operator.job_read, tuple(sorted(operator.asked.items(), key=str)), tuple(sorted(operator.streaks.items(), key=str)),
             _task(operator.task, numbers),
         ]  # fmt: skip
     for held in sorted(state.flight, key=lambda h: (h.sender, h.what)):

@@ -66,3 +66,26 @@ def test_what_there_is_no_room_for_is_counted():
     messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
     assert messages[-1] == "last"
     assert messages[-2].endswith("lines were dropped")
+
+
+def test_no_text_forges_a_line_or_colours_a_terminal():
+    """Messages, extra fields and the text of exceptions come from the cluster; a line is one object, and ASCII."""
+    evil = 'a\r\n{"level": "error"}\x1b[31m\x85\u2028\u202e\x00\x9b"'
+    stream = io.StringIO()
+    logger, handler = logger_on(stream)
+
+    def fail():
+        raise ValueError(evil)
+
+    try:
+        fail()
+    except ValueError:
+        logger.exception("%s", evil, extra={"release": evil, evil: "as a key", "deep": {"answer": [evil]}})
+    handler.flush()
+    text = stream.getvalue()
+    assert text.endswith("}\n")
+    line = text[:-1]
+    assert all(" " <= letter <= "~" for letter in line)
+    said = json.loads(line)
+    assert (said["message"], said["release"], said[evil]) == (evil, evil, "as a key")
+    assert evil in said["exception"]

@@ -40,6 +40,12 @@ class Story:
         owns = {"f:spec": {"f:selector": {}}}
         return self.put("Service", "backend", {"metadata": metadata, "spec": {"selector": selector}}, by=by, owns=owns)
 
+    def switched(self, name, revision, *, by=OPERATOR, **record):
+        said = {"act": 1, "cause": "Promote", "to": "spec-b", "selected": revision, "order": ""} | record
+        metadata = {"labels": LABELS, "annotations": {f"{G}/switch": json.dumps(said)}, "uid": name}
+        body = {"metadata": metadata, "spec": {"selector": {"app": name, f"{G}/revision": revision}}}
+        return self.put("Service", name, body, by=by, owns={"f:spec": {"f:selector": {}}})
+
     def deployment(self, revision, *, replicas=1, available=1, by=OPERATOR, change="MODIFIED", **annotations):
         metadata = {"labels": LABELS | {f"{G}/revision": revision}, "annotations": annotations}
         body = {"metadata": metadata, "spec": {"replicas": replicas}, "status": {"availableReplicas": available}}
@@ -85,7 +91,9 @@ def test_a_good_release_breaks_nothing():
 
 
 def test_every_invariant_has_a_test_that_breaks_it():
-    assert {rule.name for rule in RULES} == {"S1", "S2", "S3", "S4", "S5", "S6", "S9", "Fence"}
+    assert {rule.name for rule in RULES} == {
+        "S1", "S2", "S3", "S4", "S5", "S6", "S9", "S10", "Fence", "Once", "Agreed",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -218,6 +226,80 @@ def test_s9_notices(before, after):
     assert broken(Story().release(**before).release(**before)) == set()
 
 
+def pair(name, backend, frontend):
+    parts = [{"name": "backend", "revision": backend}, {"name": "frontend", "revision": frontend}]
+    return {"revision": name, "version": name, "components": parts}
+
+
+A, B, C = pair("spec-a", "aaa", "fff"), pair("spec-b", "bbb", "ggg"), pair("spec-c", "ccc", "fff")
+
+
+def two(history, **status):
+    spec = {"components": [{"name": name, "services": [name]} for name in ("backend", "frontend")]}
+    body = {"metadata": {"uid": "r", "generation": 1}, "spec": spec, "status": {"observedGeneration": 1} | status}
+    return history.put("TradingRelease", "shop", body, by=OPERATOR)
+
+
+def half(first="bbb", to="spec-b", candidate=B, live=A, **status):
+    """Begin where the first of two Services has been switched, and the second has not."""
+    status |= {"candidate": candidate} | ({"live": live} if live else {})
+    history = two(Story(), **status)
+    for revision in ("aaa", "bbb", "ccc", "fff", "ggg"):
+        history.deployment(revision)
+    history.switched("backend", first, to=to)
+    return history.switched("frontend", "none" if live is None else "fff", to="spec-a", cause="Adopt")
+
+
+def s10(history):
+    return [str(v) for v in check(history.events) if v.rule == "S10"]
+
+
+def later(history, seconds=11.0):
+    return history.put("Pod", "p", {}, wait=seconds)
+
+
+def test_s10_notices_half_a_switch():
+    assert s10(later(half(), 9)) == []
+    assert "half switched" in s10(later(half()))[0]
+    assert s10(later(half(live=None)))  # the very first
+
+
+@pytest.mark.parametrize(("reason", "lets"), [("RollbackUnsafe", True), ("TargetMissing", False)])
+def test_s10_lets_half_a_switch_wait_for_a_person_where_there_is_no_way_back(reason, lets):
+    stalled = [{"type": "Stalled", "status": "True", "reason": reason}]
+    held = half(conditions=stalled)
+    assert (s10(later(held)) == []) is lets
+
+
+def test_s10_notices_half_a_switch_whose_candidate_was_superseded():
+    assert s10(later(two(half(), candidate=C, live=A)))
+
+
+def test_s10_adds_up_the_time_of_one_half_switch_and_of_no_two():
+    assert s10(later(later(half(), 6), 6))
+    mended = later(half(), 6).switched("frontend", "ggg").switched("frontend", "fff", cause="Undo", to="spec-a")
+    assert s10(later(mended, 6)) == []
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        pytest.param(lambda s: s.switched("frontend", "ggg"), id="it is completed"),
+        pytest.param(lambda s: s.switched("backend", "aaa", cause="Undo", to="spec-a"), id="it is undone"),
+        pytest.param(lambda s: s.switched("backend", "ccc", by="somebody"), id="it was somebody else"),
+        pytest.param(lambda s: two(s.switched("backend", "ccc", to="spec-c"), candidate=C, live=A), id="one is all"),
+    ],
+)
+def test_s10_is_about_what_a_switch_moves_and_we_moved(good):
+    assert s10(later(good(half()))) == []
+
+
+@pytest.mark.parametrize(("ends", "begins"), [("STOPPED", "STARTED"), ("BLOCKED", "OPEN")])
+def test_s10_counts_no_time_without_an_operator_or_an_api_that_accepts_writes(ends, begins):
+    assert s10(later(later(half(), 6).note(ends)).note(begins)) == []
+    assert s10(later(later(later(half(), 6).note(ends)).note(begins), 6))
+
+
 CLAIMED = f"claim.{G}/backend"
 
 
@@ -242,6 +324,60 @@ def test_the_fence_is_missed_by_the_operator_only():
     history = story().service("bbb")
     claims = {CLAIMED: str(history.version)}
     assert broken(history.deployment("ccc", **claims).deployment("ccc", replicas=0, by="somebody", **claims)) == set()
+
+
+# --- hooks and approvals ----------------------------------------------------------------------------------------------
+
+
+def job(history, uid, *, attempt="1", release="r", suspend=False, change="MODIFIED"):
+    """Tell of the Job of a hook of b."""
+    labels = {f"{G}/release": "shop", f"{G}/hook": "migrate", f"{G}/revision": "spec-b"}
+    notes = {f"{G}/attempt": attempt, f"{G}/release-uid": release}
+    metadata = {"uid": uid, "labels": labels, "annotations": notes}
+    return history.put("Job", f"migrate-{attempt}", {"metadata": metadata, "spec": {"suspend": suspend}}, change=change)
+
+
+def test_a_hook_that_runs_twice_is_noticed():
+    assert "Once" in broken(job(job(job(story(), "one"), "one", change="DELETED"), "two"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"uid": "one"},
+        {"uid": "two", "suspend": True},
+        {"uid": "two", "attempt": "2"},
+        {"uid": "two", "release": "anew"},
+    ],
+    ids=["told of twice", "never let run", "another attempt", "a release of that name after it"],
+)
+def test_a_hook_that_runs_once_is_not(more):
+    assert broken(job(job(job(story(), "one"), "one", change="DELETED"), **more)) == set()
+
+
+def agreed(*given, **asked):
+    """Tell of a switch to attempt 2 of b, whose spec asks for approvals, after some were given."""
+    spec = {"approvals": [{"at": "BeforeSwitch", **asked}]}
+    history = story().put("ControllerRevision", "shop-spec-b", {"data": {"spec": spec}})
+    history.release(candidate=stack("spec-b", "bbb", attempt=2), live=stack("spec-a", "aaa"))
+    for number, (revision, attempt) in enumerate(given):
+        order = {"release": "shop", "action": "Approve", "revision": revision, "attempt": attempt}
+        history.put("ReleaseCommand", f"yes-{number}", {"metadata": {"uid": f"yes-{number}"}, "spec": order})
+    return history.service("bbb")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [([], {}), ([("spec-b", 1)], {}), ([("spec-c", 2)], {}), ([("spec-b", 2)], {"required": 2})],
+    ids=["none", "of another attempt", "of another revision", "too few"],
+)
+def test_a_switch_that_too_few_agreed_to_is_noticed(given, asked):
+    assert broken(agreed(*given, **asked)) == {"Agreed"}
+
+
+def test_a_switch_that_people_agreed_to_is_not():
+    assert broken(agreed(("spec-b", 2))) == set()
+    assert broken(agreed(onTimeout="Continue")) == set()
 
 
 def test_s8_finds_our_writes_and_no_others():

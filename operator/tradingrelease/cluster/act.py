@@ -7,16 +7,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from tradingrelease.cluster.anew import read_anew
-from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
+from tradingrelease.cluster.anew import is_as_looked_at, read_anew
+from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, JOBS, RELEASES, SERVICES, SLICES, STORED, Api, Kind
 from tradingrelease.cluster.cache import Cache, merged
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
-from tradingrelease.cluster.project import Release, endpoint_slice
 from tradingrelease.cluster.project import deployment as read_deployment
+from tradingrelease.cluster.project import endpoint_slice
+from tradingrelease.cluster.project import job as read_job
 from tradingrelease.cluster.project import service as read_service
-from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
+from tradingrelease.errors import AdmissionFails, ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
 from tradingrelease.policy import model, names
+from tradingrelease.policy.hooks import refused_again
 from tradingrelease.policy.model import Asked, Key, Refusal, World
 from tradingrelease.policy.writes import (
     SOON,
@@ -34,7 +36,9 @@ from tradingrelease.policy.writes import (
 
 Json = Mapping[str, Any]
 
-_KINDS: Final[Mapping[Resource, Kind]] = {Resource(k.plural): k for k in (SERVICES, DEPLOYMENTS, STORED, COMMANDS)}
+_KINDS: Final[Mapping[Resource, Kind]] = {
+    Resource(k.plural): k for k in (SERVICES, DEPLOYMENTS, STORED, COMMANDS, JOBS)
+}
 _NONE: Final = "the write found the world changed"
 
 
@@ -44,6 +48,8 @@ class Outcome:
 
     wait: float | None = None
     said: str = ""
+    taken: bool = False
+    """What was to be created has the name of somebody else's."""
 
 
 DONE: Final = Outcome()
@@ -75,6 +81,15 @@ class Actor:
                 return await self._ask(step, notebook, now)
             case model.ConfirmDead():
                 return await self._confirm_dead(world, step, notebook, now)
+            case model.ConfirmGone():
+                raw = await read_anew(self._api, self._cache, JOBS, world.key.namespace, step.name)
+                here = raw is not None and raw["metadata"]["uid"] == step.uid
+                notebook.job_gone = "" if here else step.uid
+                # Without its label no watch tells of it, and it would be looked for without end: what was read is used.
+                notebook.job_read = (read_job(raw), now) if raw is not None and here else None
+                return DONE
+            case model.CreateJob() | model.StartJob():
+                return await self._write_job(step, world, notebook, now)
             case model.StoreSpec() if gone := await self._deleted(world, step.body["metadata"]["name"]):
                 return gone
             case model.Retire() | model.ForgetSpec() if changed := await self._outdated(world):
@@ -115,8 +130,13 @@ class Actor:
                 case Delete():
                     uid = request.uid or self._cache.uid(kind, namespace, name)
                     with suppress(NotFound):  # what was to go is gone
-                        await self._api.delete(kind, namespace, name, uid=uid, version=request.version)
-                    self._cache.forget(kind, namespace, name)
+                        await self._api.delete(
+                            kind, namespace, name, uid=uid, version=request.version, with_pods=request.with_pods
+                        )
+                    if request.with_pods:
+                        await read_anew(self._api, self._cache, kind, namespace, name)  # it stays, marked as going
+                    else:
+                        self._cache.forget(kind, namespace, name)
         except (Conflict, NotFound):
             # The watch that would tell what the write ran into may be dead, and the write would be tried for ever.
             await read_anew(self._api, self._cache, kind, namespace, name)
@@ -131,15 +151,12 @@ class Actor:
             return read_service(raw)
         return read_deployment(raw) if _ours(key, raw) else None
 
-    async def _release_anew(self, key: Key) -> Release | None:
-        await read_anew(self._api, self._cache, RELEASES, key.namespace, key.name)
-        return self._cache.release(key)
-
     async def _deleted(self, world: World, stored: str) -> Outcome | None:
         """Ask for the release, before a stored spec that was there and went is made anew: it may have gone with it."""
         if not self._cache.was_deleted(STORED, world.key.namespace, stored):
             return None
-        found = await self._release_anew(world.key)
+        await read_anew(self._api, self._cache, RELEASES, world.key.namespace, world.key.name)
+        found = self._cache.release(world.key)
         return None if found and found.uid == world.uid else Outcome(SOON, "the release was deleted")
 
     async def _outdated(self, world: World) -> Outcome | None:
@@ -150,8 +167,7 @@ class Actor:
         """
         if not world.uid:
             return None  # that it is gone was read directly
-        found = await self._release_anew(world.key)
-        same = found is not None and (found.uid, found.version) == (world.uid, world.version)
+        same = await is_as_looked_at(self._api, self._cache, world)
         return None if same else Outcome(SOON, "the release changed meanwhile")
 
     async def _create(self, key: Key, request: Create, notebook: Notebook) -> Outcome:
@@ -163,30 +179,52 @@ class Actor:
         except Conflict:
             # It exists: created before a crash, not yet told by the watch; or it is somebody else's.
             raw = await self._api.get(kind, key.namespace, body["metadata"]["name"])
-            if not _ours(key, raw):
+            if not _ours(key, raw) or (kind is JOBS and not read_job(raw).is_ours):
                 name = raw["metadata"]["name"]
-                return Outcome(10.0, f"{kind.plural} {name} exists and is not ours: rename it, or the component")
+                text = f"{kind.plural} {name} exists and is not ours: rename it, or what it is made for"
+                return Outcome(10.0, text, taken=True)
             self._cache.store(kind, raw)
             return Outcome(SOON, "it exists already")
+        return DONE
+
+    async def _write_job(
+        self, step: model.CreateJob | model.StartJob, world: World, notebook: Notebook, now: datetime
+    ) -> Outcome:
+        """Create or start the Job of a hook. What keeps us from it is noted, since the release goes on beside it."""
+        try:
+            asked = requests(step, world.key, world.uid, uuid4().hex)
+            outcome = await self._carry_out(world.key, asked, notebook)
+        except (Forbidden, Invalid) as error:
+            reason, said = reason_of(error, "Job"), str(error)
+        else:
+            if not outcome.taken:
+                notebook.jobs_refused = {}
+                return outcome
+            reason, said = "JobNameTaken", outcome.said
+        notebook.jobs_refused = refused_again(notebook.jobs_refused, step.name, reason, said, now)
         return DONE
 
     # --- reads that a rule asked for ---------------------------------------------------------------------------
 
     async def _dry_run(self, key: Key, step: model.DryRun, notebook: Notebook, now: datetime) -> Outcome:
+        kind = JOBS if step.body["kind"] == "Job" else DEPLOYMENTS
         try:
-            await self._api.create(DEPLOYMENTS, key.namespace, step.body, dry_run=True)
+            await self._api.create(kind, key.namespace, step.body, dry_run=True)
             notebook.dry_runs[step.component_revision] = None
         except Conflict:
-            # A Deployment of that name exists. If it is ours, its template was taken before.
-            refusal = taken(key, await self._api.get(DEPLOYMENTS, key.namespace, step.body["metadata"]["name"]))
+            # One of that name exists. If it is ours, its template was taken before. A Job's is looked at later.
+            refusal = None
+            if kind is DEPLOYMENTS:
+                refusal = taken(key, await self._api.get(kind, key.namespace, step.body["metadata"]["name"]))
             notebook.dry_runs[step.component_revision] = refusal
             if refusal:
                 notebook.dry_run_at[step.component_revision] = now
-        except Invalid as error:
-            notebook.dry_runs[step.component_revision] = Refusal("InvalidTemplate", str(error), terminal=True)
-        except Forbidden as error:
-            notebook.dry_runs[step.component_revision] = Refusal("DeploymentForbidden", str(error), terminal=False)
-            notebook.dry_run_at[step.component_revision] = now
+        except (Forbidden, Invalid) as error:
+            terminal = isinstance(error, Invalid)
+            refusal = Refusal(reason_of(error, step.body["kind"]), str(error), terminal=terminal)
+            notebook.dry_runs[step.component_revision] = refusal
+            if not terminal:
+                notebook.dry_run_at[step.component_revision] = now
         return DONE
 
     async def _ask(self, step: model.Ask, notebook: Notebook, now: datetime) -> Outcome:
@@ -212,6 +250,17 @@ class Actor:
             return Outcome(1.0, f"a direct read shows {len(ready)} ready endpoint(s)")
         notebook.confirmed_dead[step.service] = now
         return DONE
+
+
+def reason_of(error: Forbidden | Invalid, kind: str) -> str:
+    """Return the reason that people read where the API server does not take an object."""
+    match error:
+        case Invalid():
+            return "InvalidJob" if kind == "Job" else "InvalidTemplate"
+        case AdmissionFails():
+            return "AdmissionFailing"
+        case _:
+            return f"{kind}Forbidden"
 
 
 def taken(key: Key, raw: Json) -> Refusal | None:

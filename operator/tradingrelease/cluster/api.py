@@ -4,11 +4,13 @@ The `kubernetes` client is not used on the hot path: a PATCH through it costs fo
 """
 
 import json
+import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -16,7 +18,17 @@ import aiohttp
 from tradingrelease import telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.credentials import Credentials
-from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, NotLeading, Unreachable
+from tradingrelease.errors import (
+    AdmissionFails,
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotLeading,
+    Unreachable,
+    seconds_of,
+)
 from tradingrelease.policy import names
 
 Json = dict[str, Any]
@@ -26,6 +38,9 @@ JSON_PATCH: Final = "application/json-patch+json"
 TIMEOUT: Final = 10.0
 """Seconds for one request. A write that is later than this is decided anew; its precondition makes it harmless."""
 LIST_TIMEOUT: Final = 60.0
+_CALLING: Final = "failed calling webhook"
+_DENIED: Final = re.compile(r'admission webhook ".*" denied the request')
+"""How an API server tells of a webhook that it could not ask, and of one that says no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +78,12 @@ REPLICASETS: Final = Kind("apps", "v1", "replicasets", names.RELEASE)
 PODS: Final = Kind("", "v1", "pods", names.RELEASE)
 SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", names.RELEASE)
 STORED: Final = Kind("apps", "v1", "controllerrevisions", names.RELEASE)
+JOBS: Final = Kind("batch", "v1", "jobs", names.RELEASE)
 CALENDARS: Final = Kind("", "v1", "configmaps")
 """Read one by one, by the names that freezes give: never listed, never watched."""
 EVENTS: Final = Kind("", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
-WATCHED: Final = (RELEASES, COMMANDS, FREEZES, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED)
+WATCHED: Final = (RELEASES, COMMANDS, FREEZES, SERVICES, DEPLOYMENTS, REPLICASETS, PODS, SLICES, STORED, JOBS)
 
 
 def _keepalive_socket(address: Any) -> socket.socket:  # noqa: ANN401 - aiohttp's AddrInfo
@@ -100,16 +116,11 @@ def session(credentials: Credentials, clock: ServerClock, heard: "WatchAges") ->
             clock.heard(date, context.sent, monotonic())
         if context.watch:
             heard.spoke(context.watch)
-
-    async def chunk(
-        _: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceResponseChunkReceivedParams
-    ) -> None:
-        if context.watch:
-            heard.spoke(context.watch)
+            listened = _Listened(params.response.content, partial(heard.spoke, context.watch))
+            params.response.content = cast("aiohttp.StreamReader", listened)
 
     trace.on_request_start.append(started)
     trace.on_request_end.append(ended)
-    trace.on_response_chunk_received.append(chunk)
 
     async def named(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         request.headers.update(credentials.headers())
@@ -124,6 +135,25 @@ def session(credentials: Credentials, clock: ServerClock, heard: "WatchAges") ->
     return aiohttp.ClientSession(
         connector=connector, trace_configs=[trace], middlewares=(named,), headers={"User-Agent": names.FIELD_MANAGER}
     )
+
+
+class _Listened:
+    """The stream of a watch, which tells whenever something of it is read.
+
+    aiohttp's own trace of chunks will not do: it speaks once a body was read to its end, which a watch has none of.
+    """
+
+    def __init__(self, stream: aiohttp.StreamReader, told: Callable[[], None]) -> None:
+        self._stream, self._told = stream, told
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the stream's own
+        return getattr(self._stream, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield what there is, as kopf reads it."""
+        async for chunk in self._stream.iter_chunked(size):
+            self._told()
+            yield chunk
 
 
 class WatchAges:
@@ -181,6 +211,23 @@ class Api:
             return False
         return any(resource["name"] == kind.plural for resource in found.get("resources") or ())
 
+    async def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Yield a container's log as it comes; ends with the log."""
+        path = PODS.path(namespace, pod, "log")
+        # A log that is followed says nothing for as long as nothing is written, not even its headers.
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
+        try:
+            async with self._http.get(
+                self._server + path, params=query, timeout=patience, allow_redirects=False
+            ) as response:
+                telemetry.API_CALLS.labels("GET", str(response.status)).inc()
+                if response.status >= 300:
+                    raise error_of(response.status, await response.read(), None, f"GET {path}")
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"GET {path}: {type(error).__name__}") from error
+
     async def create(self, kind: Kind, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Json:
         """Create an object; a dry run asks with strict field validation and stores nothing."""
         query = {"fieldManager": names.FIELD_MANAGER}
@@ -208,12 +255,14 @@ class Api:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", path, body=body, query=query, content_type=content_type)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, version: int | None = None) -> None:
-        """Delete exactly the object that was looked at."""
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str, version: int | None = None, with_pods: bool = False
+    ) -> None:
+        """Delete exactly the object that was looked at; `with_pods`: it stays, marked as going, until they are gone."""
         preconditions = {"uid": uid} if uid else {}
         if version is not None:
             preconditions["resourceVersion"] = str(version)
-        body = {"preconditions": preconditions, "propagationPolicy": "Background"}
+        body = {"preconditions": preconditions, "propagationPolicy": "Foreground" if with_pods else "Background"}
         await self._call("DELETE", kind.path(namespace, name), body=body)
 
     async def _call(
@@ -245,13 +294,14 @@ class Api:
                 if response.status < 300:
                     answer: Json = json.loads(text)
                     return answer
-                raise _error(response.status, text, response.headers.get("Retry-After"), f"{verb} {path}")
+                raise error_of(response.status, text, response.headers.get("Retry-After"), f"{verb} {path}")
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             telemetry.API_CALLS.labels(verb, "none").inc()
             raise Unreachable(f"{verb} {path}: {type(error).__name__}") from error
 
 
-def _error(status: int, body: bytes, retry_after: str | None, what: str) -> ClusterError:
+def error_of(status: int, body: bytes, retry_after: str | None, what: str) -> ClusterError:
+    """Return what an answer means. Of a webhook its words tell: one may deny with any status, as 409 or 503."""
     try:
         message = str(json.loads(body).get("message") or what)
     except (ValueError, AttributeError):
@@ -259,7 +309,10 @@ def _error(status: int, body: bytes, retry_after: str | None, what: str) -> Clus
     kinds: dict[int, type[ClusterError]] = {
         400: Invalid, 422: Invalid, 403: Forbidden, 404: NotFound, 410: NotFound, 409: Conflict,
     }  # fmt: skip
+    if _CALLING in message and status >= 500:
+        return AdmissionFails(message, status)
+    if _DENIED.match(message) and kinds.get(status) is not Invalid:
+        return Forbidden(message, status)
     if kind := kinds.get(status):
         return kind(message, status)
-    wait = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-    return Unreachable(message, status, retry_after=wait)
+    return Unreachable(message, status, retry_after=seconds_of(retry_after))

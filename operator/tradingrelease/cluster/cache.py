@@ -15,6 +15,7 @@ from tradingrelease.cluster.api import (
     COMMANDS,
     DEPLOYMENTS,
     FREEZES,
+    JOBS,
     PODS,
     RELEASES,
     REPLICASETS,
@@ -24,10 +25,11 @@ from tradingrelease.cluster.api import (
     Kind,
 )
 from tradingrelease.policy import names
+from tradingrelease.policy.fields import UNREADABLE
 from tradingrelease.policy.freezes import Freeze, unreadable_all
 from tradingrelease.policy.memory import from_status
-from tradingrelease.policy.model import Deployment, Endpoints, Key, Order, Override, Pod, Service
-from tradingrelease.policy.spec import UNREADABLE, Spec
+from tradingrelease.policy.model import Deployment, Endpoints, Job, Key, Order, Override, Pod, Service
+from tradingrelease.policy.spec import Spec
 
 Json = Mapping[str, Any]
 
@@ -40,6 +42,7 @@ _READ: Final[dict[Kind, Callable[[Json], Any]]] = {
     PODS: project.pod,
     SLICES: project.endpoint_slice,
     STORED: project.stored_spec,
+    JOBS: project.job,
 }
 _GRAVES: Final = 5000
 
@@ -220,6 +223,10 @@ class Cache:
         """Return a release's orders, oldest first."""
         found = [value for _, value in self._of(COMMANDS, key)]
         return tuple(sorted(found, key=lambda order: (order.created_at, order.name)))
+
+    def jobs(self, key: Key) -> dict[str, Job]:
+        """Return the Jobs of a release's hooks by name; our label alone makes none of a Job that somebody else runs."""
+        return {name: job for name, job in self._of(JOBS, key) if job.is_ours}
 
     def stored(self, key: Key) -> dict[str, Spec]:
         """Return a release's stored specs by revision."""

@@ -8,13 +8,17 @@ from typing import Any, Final
 from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
+from tradingrelease.cluster.measure.measurer import Measurer
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
+from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import NotFound
 from tradingrelease.policy import manifests, names
+from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
-from tradingrelease.policy.model import Backing, Key, Memory, Service, World
+from tradingrelease.policy.model import Author, Backing, Key, Memory, Service, World
+from tradingrelease.policy.pod_book import noted
 from tradingrelease.policy.signals import signals
 from tradingrelease.policy.spec import Rejected, Spec
 
@@ -26,14 +30,27 @@ _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 class Observer:
     """Reads the world of a release."""
 
-    def __init__(
-        self, api: Api, cache: Cache, prober: Prober, notebooks: dict[Key, Notebook], calendars: Calendars
+    def __init__(  # noqa: PLR0913, PLR0917 - it reads from all of them
+        self,
+        api: Api,
+        cache: Cache,
+        prober: Prober,
+        caller: Caller,
+        measurer: Measurer,
+        notebooks: dict[Key, Notebook],
+        calendars: Calendars,
+        offers: Offers,
+        trusted_accounts: frozenset[str] = frozenset(),
     ) -> None:
         self._api = api
         self._calendars = calendars
         self._cache = cache
         self._prober = prober
+        self._caller = caller
+        self._measurer = measurer
         self._notebooks = notebooks
+        self._offers = offers
+        self._trusted = trusted_accounts
 
     async def observe(self, key: Key, now: datetime) -> World:
         """Return a release's world; one without uid where the release is gone."""
@@ -41,13 +58,16 @@ class Observer:
         if release is None:
             release = await self._confirm_gone(key)
         notebook = self._notebooks.setdefault(key, Notebook())
-        world = self._assemble(key, release, notebook)
+        world = self._assemble(key, release, notebook, now)
         if release and (backings := await self._backings(world)):
             world = replace(world, backings=backings)
         notebook.note(signals(world), now)
         standing = {d.uid for d in world.deployments.values()}
         notebook.admitted = {uid: found for uid, found in notebook.admitted.items() if uid in standing}
-        return replace(world, since=dict(notebook.since), confirmed_dead=dict(notebook.confirmed_dead))
+        notebook.pod_book = noted(notebook.pod_book, world.pods)
+        return replace(
+            world, since=dict(notebook.since), confirmed_dead=dict(notebook.confirmed_dead), pod_book=notebook.pod_book
+        )
 
     async def _confirm_gone(self, key: Key) -> Release | None:
         # Nothing is swept on the word of a cache: a release that a watch has not told of yet is no orphan.
@@ -58,7 +78,7 @@ class Observer:
         self._cache.store(RELEASES, raw)
         return self._cache.release(key)
 
-    def _assemble(self, key: Key, release: Release | None, notebook: Notebook) -> World:
+    def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}
         others = self._cache.releases_in(key.namespace)
         others.pop(key.name, None)
@@ -87,6 +107,16 @@ class Observer:
             confirmed_dead={},
             freezes=tuple(self._calendars.known(f, key.namespace) for f in self._cache.freezes(key)),
             admitted=dict(notebook.admitted),
+            jobs=notebook.jobs(self._cache.jobs(key), now),
+            job_gone=notebook.job_gone,
+            job_read=notebook.job_read and (notebook.job_read[0].uid, notebook.job_read[1]),
+            jobs_refused=notebook.jobs_refused,
+            called=self._caller.called(key),
+            webhook_hosts=self._caller.hosts,
+            author=release.author if release else Author(),
+            trusted_accounts=self._trusted,
+            tallies=self._measurer.tallies(key),
+            offers=self._offers,
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

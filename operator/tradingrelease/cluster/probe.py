@@ -10,14 +10,17 @@ import ipaddress
 import json
 import ssl
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import aiohttp
+import cel
 from cel import Context
 
 from tradingrelease import telemetry
+from tradingrelease.cluster import outward
+from tradingrelease.cluster.tasks import end
 from tradingrelease.policy.expression import LARGEST
 from tradingrelease.policy.model import Key, Streak, Target
 from tradingrelease.policy.spec import Health
@@ -59,10 +62,7 @@ class Prober:
         self._tasks: dict[Key, dict[Target, asyncio.Task[None]]] = defaultdict(dict)
         self._streaks: dict[Key, dict[tuple[str, str], Streak]] = defaultdict(dict)
         self._limit = asyncio.Semaphore(CONCURRENT)
-        # Pods serve self-signed certificates; what is judged is the pod at this address, not its name.
-        self._insecure = ssl.create_default_context()
-        self._insecure.check_hostname = False
-        self._insecure.verify_mode = ssl.CERT_NONE
+        self._insecure = without_verification()
 
     def streaks(self, key: Key) -> dict[tuple[str, str], Streak]:
         """Return what the pods of a release said lately."""
@@ -88,10 +88,7 @@ class Prober:
 
     async def close(self) -> None:
         """Stop asking, and forget what was said."""
-        tasks = [task for held in self._tasks.values() for task in held.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(task for held in self._tasks.values() for task in held.values())
         self._tasks.clear()
         self._streaks.clear()
 
@@ -146,32 +143,60 @@ class _Reached:
         self.yes = True
 
 
+def without_verification() -> ssl.SSLContext:
+    """Return TLS without names: pods serve self-signed certificates, and what is judged is who is at this address."""
+    insecure = ssl.create_default_context()
+    insecure.check_hostname = False
+    insecure.verify_mode = ssl.CERT_NONE
+    return insecure
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to an address that may be asked."""
+
+    method: str
+    scheme: str
+    address: str
+    port: int
+    path: str
+    seconds: float
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; of a body that is too long, the beginning."""
+
+    status: int
+    body: bytes
+
+
 async def probe(target: Target, insecure: ssl.SSLContext) -> Verdict:
     """Ask one pod once."""
     if why := forbidden(target.ip, target.host_ip):
         return Verdict(passed=False, said=f"address {target.ip} is not probed: {why}")
     get, seconds = target.health.http_get, target.health.timeout.total_seconds()
-    host = f"[{target.ip}]" if ":" in target.ip else target.ip
-    url = f"{get.scheme.lower()}://{host}:{target.port}{get.path}"
-    connector = aiohttp.TCPConnector(force_close=True, ssl=insecure)
-    timeout = aiohttp.ClientTimeout(total=seconds)
+    named = {"User-Agent": "tradingrelease-probe"}
+    answer = await send(Request("GET", get.scheme, target.ip, target.port, get.path, seconds, named), insecure)
+    return judge(target, answer.status, answer.body) if isinstance(answer, Answer) else answer
+
+
+async def send(request: Request, insecure: ssl.SSLContext) -> Answer | Verdict:
+    """Send a request over a new connection. Returns the answer, or why there is none."""
+    seconds = request.seconds
+    host = f"[{request.address}]" if ":" in request.address else request.address
+    url = f"{request.scheme.lower()}://{host}:{request.port}{request.path}"
     reached = _Reached()
     try:
         async with (
-            aiohttp.ClientSession(
-                connector=connector, timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[reached.trace()],
-                auto_decompress=False, max_line_size=8190, max_field_size=8190,
-            ) as session,
-            session.get(
-                url, allow_redirects=False,
-                headers={"Accept-Encoding": "identity", "User-Agent": "tradingrelease-probe", "Connection": "close"},
+            outward.session(seconds, tls=insecure, traces=[reached.trace()]) as session,
+            session.request(
+                request.method, url, allow_redirects=False,
+                headers={**request.headers, "Accept-Encoding": "identity", "Connection": "close"},
             ) as response,
         ):  # fmt: skip
-            body = await response.content.read(BODY_LIMIT + 1)
-            while len(body) <= BODY_LIMIT and not response.content.at_eof():
-                body += await response.content.read(BODY_LIMIT + 1 - len(body))
-            return judge(target, response.status, body)
+            return Answer(response.status, await outward.read(response, BODY_LIMIT))
     except aiohttp.ClientConnectorError as error:
         refused = isinstance(error.os_error, ConnectionRefusedError)
         return Verdict(passed=False, said="connection refused" if refused else "no connection", reached=refused)
@@ -190,27 +215,42 @@ def judge(target: Target, status: int, body: bytes) -> Verdict:
     if program is None:
         return Verdict(passed=200 <= status < 400, said=f"HTTP {status}")
     text = body.decode(errors="replace")
-    content = _json(text)
-    if _holds_more(content, LARGEST):
-        return Verdict(passed=False, said=f"HTTP {status}, JSON of more than {LARGEST} values is not given to expect")
-    answer = {"response": {"status": status, "body": text, "json": content}, "release": {"version": target.version}}
+    passed, said = meets(program, status, text, as_json(text), target.version)
+    return Verdict(passed, said)
+
+
+def meets(program: cel.Program, status: int, text: str, content: Any, version: str) -> tuple[bool, str]:  # noqa: ANN401 - any JSON
+    """Tell whether an answer is as it is expected, and say so. `content`: what its text says as JSON."""
+    if holds_more(content, LARGEST):
+        return False, f"HTTP {status}, JSON of more than {LARGEST} values is not given to expect"
+    names: dict[str, Any] = {
+        "response": {"status": status, "body": text, "json": content},
+        "release": {"version": version},
+    }
+    holds, said = evaluated(program, names)
+    return holds is True, f"HTTP {status}, {said}"
+
+
+def evaluated(program: cel.Program, names: dict[str, Any]) -> tuple[bool | None, str]:
+    """Tell whether an expression holds, and say so; None where it gives no truth."""
     try:
-        result: Any = program.execute(Context(variables=answer))
+        result: Any = program.execute(Context(variables=names))
     except Exception as error:  # noqa: BLE001 - CEL raises what the expression meets: KeyError, TypeError, RuntimeError
-        return Verdict(passed=False, said=f"HTTP {status}, expect cannot be evaluated ({type(error).__name__})")
+        return None, f"expect cannot be evaluated ({type(error).__name__})"
     if not isinstance(result, bool):
-        return Verdict(passed=False, said=f"HTTP {status}, expect gives {type(result).__name__}, not true or false")
-    return Verdict(passed=result, said=f"HTTP {status}, expect is {str(result).lower()}")
+        return None, f"expect gives {type(result).__name__}, not true or false"
+    return result, f"expect is {str(result).lower()}"
 
 
-def _json(text: str) -> Any:  # noqa: ANN401 - any JSON
+def as_json(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return what a text says as JSON; None where it says nothing."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):  # brackets without an end
         return None
 
 
-def _holds_more(content: Any, values: int) -> bool:  # noqa: ANN401 - any JSON
+def holds_more(content: Any, values: int) -> bool:  # noqa: ANN401 - any JSON
     """Tell whether JSON holds more than so many values, counted without recursion."""
     waiting = [content]
     for _ in range(values):

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from tradingrelease.policy import names
@@ -11,7 +12,7 @@ from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.freezes import parse as parse_freeze
 from tradingrelease.policy.manifests import record_in
 from tradingrelease.policy.memory import moment
-from tradingrelease.policy.model import Container, Deployment, Order, Pod, Record, Service
+from tradingrelease.policy.model import Author, Container, Deployment, Job, Order, Pod, Record, Service
 from tradingrelease.policy.pods import LOST_WITH_THEIR_NODE
 from tradingrelease.policy.reasons import Action
 from tradingrelease.policy.spec import Rejected, Spec, parse
@@ -33,6 +34,7 @@ class Release:
     spec: Spec | Rejected
     status: Json
     labels: Mapping[str, str]
+    author: Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def version_of(raw: Json) -> int:
 def release(raw: Json, before: Release | None = None) -> Release:
     """Read a TradingRelease. An unchanged spec is not parsed again."""
     metadata = raw["metadata"]
+    annotations = metadata.get("annotations") or {}
     same = before is not None and (before.uid, before.generation) == (metadata["uid"], metadata.get("generation", 0))
     spec = before.spec if before is not None and same else parse(dict(raw.get("spec") or {}), metadata["name"])
     return Release(
@@ -83,7 +86,14 @@ def release(raw: Json, before: Release | None = None) -> Release:
         spec,
         raw.get("status") or {},
         metadata.get("labels") or {},
+        _author(annotations),
     )
+
+
+def _author(annotations: Mapping[str, str]) -> Author:
+    """Return who applied a spec, and for whom: a server too old to stamp that has what its author wrote."""
+    said = annotations.get(names.ON_BEHALF_OF) or annotations.get(names.APPLIED_FOR, "")
+    return Author(annotations.get(names.APPLIED_BY, ""), said)
 
 
 def freeze(raw: Json) -> FreezeRead:
@@ -109,10 +119,11 @@ def order(raw: Json) -> Order:
         force=bool(spec.get("force")),
         reason=spec.get("reason", ""),
         created_at=moment(metadata["creationTimestamp"]),
-        phase=status.get("phase", ""),
-        freeze=spec.get("freeze", ""),
         attempt=spec.get("attempt"),
         issued_by=spec.get("issuedBy", ""),
+        on_behalf_of=spec.get("onBehalfOf", ""),
+        phase=status.get("phase", ""),
+        freeze=spec.get("freeze", ""),
         answered_at=moment(status["at"]) if status.get("at") and status.get("phase") in {"Done", "Refused"} else None,
     )
 
@@ -142,6 +153,7 @@ def service(raw: Json) -> Service:
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
         record=_record(annotations),
         deleting="deletionTimestamp" in metadata,
+        cluster_ip=spec.get("clusterIP", ""),
     )
 
 
@@ -165,7 +177,7 @@ def deployment(raw: Json) -> Deployment:
         owner_uids=frozenset(o["uid"] for o in metadata.get("ownerReferences") or ()),
         adopted_from=annotations.get(names.ADOPTED_FROM, ""),
         served=annotations.get(names.SERVED) == "true",
-        proven=frozenset(r for r in annotations.get(names.PROVEN, "").split(",") if r),
+        proven=tuple(r for r in annotations.get(names.PROVEN, "").split(",") if r),
         claims={
             k.removeprefix(prefix): int(v)
             for k, v in annotations.items()
@@ -180,7 +192,17 @@ def deployment(raw: Json) -> Deployment:
         deleting="deletionTimestamp" in metadata,
         replica_failure=failure.get("message", "") if failing and failure else "",
         replica_failure_since=moment(failure["lastTransitionTime"]) if failing and failure else None,
+        unsafe=_words(annotations.get(names.UNSAFE, "")),
     )
+
+
+def _words(written: str) -> dict[str, str]:
+    """Read a JSON object of strings; what somebody made unreadable says nothing."""
+    try:
+        raw = json.loads(written)
+    except ValueError:
+        return {}
+    return {k: v for k, v in raw.items() if isinstance(v, str)} if isinstance(raw, dict) else {}
 
 
 def _controller(raw: Json, kind: str) -> str:
@@ -219,8 +241,15 @@ def pod(raw: Json) -> PodRead:
         ),
         unschedulable=scheduled.get("message", "unschedulable") if unschedulable else "",
         unschedulable_since=moment(scheduled["lastTransitionTime"]) if unschedulable else None,
+        ready_since=_changed(conditions.get("Ready") or {}),
+        over=over,
     )
     return PodRead(read, _controller(raw, "ReplicaSet"))
+
+
+def _changed(condition: Json) -> datetime | None:
+    at = condition.get("lastTransitionTime")
+    return moment(at) if at else None
 
 
 def _ports(spec: Json) -> dict[str, int]:
@@ -264,6 +293,38 @@ def endpoint_slice(raw: Json) -> Slice:
     listed = [str(p.get("name") or "") for p in ports if p.get("port") is not None] if ports else []
     service = (raw["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
     return Slice(service, {name: frozenset(ready) for name in listed}, frozenset(every))
+
+
+def job(raw: Json) -> Job:
+    """Read the Job of a hook."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+    failure, target = true.get("Failed") or {}, true.get("FailureTarget") or {}
+    ended = failure or true.get("Complete") or {}
+    begun, seconds = status.get("startTime"), spec.get("activeDeadlineSeconds")
+    pods = (spec.get("template") or {}).get("spec") or {}
+    return Job(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=version_of(raw),
+        hook=labels.get(names.HOOK, ""),
+        revision=labels.get(names.REVISION, ""),
+        attempt=annotations.get(names.ATTEMPT, ""),
+        release_uid=annotations.get(names.RELEASE_UID, ""),
+        suspended=bool(spec.get("suspend")),
+        ends_at=moment(begun) + timedelta(seconds=int(seconds)) if begun and seconds is not None else None,
+        ended=bool(ended),
+        failed=bool(failure),
+        reason=failure.get("reason", ""),
+        message=failure.get("message", ""),
+        deleting="deletionTimestamp" in metadata,
+        ended_at=_changed(ended),
+        irreversible=annotations.get(names.IRREVERSIBLE, ""),
+        labelled=names.RELEASE in labels,
+        grace=timedelta(seconds=int(pods.get("terminationGracePeriodSeconds", 30))),
+        ending=": ".join(word for word in (target.get("reason"), target.get("message")) if word),
+    )
 
 
 def stored_spec(raw: Json) -> tuple[str, Spec] | None:

@@ -1,20 +1,22 @@
 """After the fact: status, Events, answers to orders. Nothing here gates anything."""
 
 import asyncio
-import hashlib
 from datetime import datetime
 from typing import Any, Final
 
 from tradingrelease.clock import monotonic
-from tradingrelease.cluster.anew import read_anew
+from tradingrelease.cluster.anew import is_as_looked_at, read_anew
 from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
+from tradingrelease.cluster.ledger import LAZY, LAZY_UNDER_WAY, Ledger
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.errors import Conflict, Forbidden, NotFound
-from tradingrelease.policy import names, writes
+from tradingrelease.policy import names, transitions, writes
+from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
 from tradingrelease.policy.model import Decision, Note, World
+from tradingrelease.policy.transitions import Transition
 
 Json = dict[str, Any]
 
@@ -32,9 +34,10 @@ SOON: Final = 0.1
 class Reporter:
     """Writes what people read."""
 
-    def __init__(self, api: Api, cache: Cache) -> None:
+    def __init__(self, api: Api, cache: Cache, ledger: Ledger) -> None:
         self._api = api
         self._cache = cache
+        self._ledger = ledger
 
     async def report(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         """Bring status, Events and orders up to a decision. `world` carries the memory as the decision leaves it.
@@ -43,43 +46,71 @@ class Reporter:
         (`finish` waits for it), so that no switch waits for words. Returns in how many seconds to look again because
         of the status. Raises Conflict where the release changed meanwhile: it is then decided anew.
         """
-        await self.say(world, decision.notes, now)
-        due = await self._status(world, decision, notebook, now)
+        if decision.memory is not None and not notebook.is_newest:
+            # Right after a start its watch may be behind the others: what is decided then would be told as an Event,
+            # and only then its status be refused. Later nobody else writes it.
+            if not await is_as_looked_at(self._api, self._cache, world):
+                raise Conflict("the release is not as it was looked at", 409)
+            notebook.is_newest = True
+        before = notebook.read[1]
+        for note in decision.notes:
+            await self._say(world, note, now)
+        fresh = [transitions.of(world, before, note, now) for note in decision.notes]
+        if decision.memory is None:
+            notebook.happened += fresh  # recorded with the next status, whatever is decided until then
+            fresh = []
+        due = await self._status(world, decision, notebook, fresh, now)
         await self._answer(world, now)
         return due
 
-    async def say(self, world: World, notes: tuple[Note, ...], now: datetime) -> None:
-        """Write the Events of a decision, once it is carried out."""
+    async def say(self, world: World, notes: tuple[Note, ...], notebook: Notebook, now: datetime) -> None:
+        """Write the Events of a step, once it is carried out. They are recorded with the next status."""
         for note in notes:
             await self._say(world, note, now)
+            notebook.happened.append(transitions.of(world, world.memory, note, now))
 
-    async def _status(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
+    async def _status(
+        self, world: World, decision: Decision, notebook: Notebook, fresh: list[Transition], now: datetime
+    ) -> float | None:
         release = self._cache.release(world.key)
         if release is None:
             return None
         found = compute(world, decision)
+        fresh += [
+            transitions.of(world, world.memory, n, now) for n in transitions.told_by_conditions(world, found, now)
+        ]
         wanted = {
             **to_status(world.memory),
             "observedGeneration": max(world.generation, world.observed_generation),
             "phase": str(phase(world, decision, found)),
             "conditions": merged(world.conditions, found, world.generation, now),
         }
-        wanted = {key: value for key, value in wanted.items() if value is not None}
+        wanted = in_status(world, wanted)
         stored = dict(release.status)
+        happened = tuple(notebook.happened)
+        told = transitions.marks(stored.get("notified"))
+        marks = self._ledger.marks(world.uid, told, transitions.newest(stored.get("transitions")))
+        due = self._ledger.due_in(world.uid, told, LAZY_UNDER_WAY if world.memory.candidate else LAZY)
+        wanted["transitions"] = transitions.recorded(stored.get("transitions"), [*happened, *fresh], told) or None
+        wanted["notified"] = marks if due == 0 else stored.get("notified")
+        wanted = {key: value for key, value in wanted.items() if value is not None}
         plain = _plain(wanted)
         if plain == _plain(stored):
+            del notebook.happened[: len(happened)]  # said before, each of them
             notebook.differs_since, notebook.differs_materially = 0.0, False
-            return None
+            return due
+        # Whatever it is written for, it says who was told by now.
+        plain = _plain({**plain, "notified": marks or None})
         if decision.memory is not None:
-            await self._write(world, plain, notebook)
+            await self._write(world, plain, notebook, len(happened))
             return None
         if (wait := _wait(wanted, stored, notebook)) > 0:
             return wait
-        notebook.writing = asyncio.create_task(self._write(world, plain, notebook))
+        notebook.writing = asyncio.create_task(self._write(world, plain, notebook, len(happened)))
         notebook.writing.add_done_callback(_heard)
         return SOON
 
-    async def _write(self, world: World, status: Json, notebook: Notebook) -> None:
+    async def _write(self, world: World, status: Json, notebook: Notebook, happened: int) -> None:
         ops = list(writes.status(world.version, status))
         try:
             raw = await self._api.patch(RELEASES, world.key.namespace, world.key.name, ops, "status")
@@ -88,6 +119,8 @@ class Reporter:
             await read_anew(self._api, self._cache, RELEASES, world.key.namespace, world.key.name)
             raise Conflict(str(error), 409) from error
         self._cache.store(RELEASES, raw)
+        self._ledger.stored(world.key)
+        del notebook.happened[:happened]
         notebook.reported_at = monotonic()
         notebook.differs_since, notebook.differs_materially = 0.0, False
 
@@ -100,8 +133,7 @@ class Reporter:
 
     async def _say(self, world: World, note: Note, now: datetime) -> None:
         """Write an Event. Its name says what it is about, so it is said once, also across a restart."""
-        about = f"{world.uid}/{note.reason}/{note.about}"
-        name = f"{world.key.name}.{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        name = f"{world.key.name}.{transitions.identity(world.uid, note)}"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
@@ -193,6 +225,6 @@ def _material(wanted: Json, stored: Json) -> bool:
 
     def bones(status: Json) -> Json:
         kept = {c["type"]: (c["status"], c.get("observedGeneration")) for c in status.get("conditions") or ()}
-        return _plain({**status, "conditions": kept})
+        return _plain({**status, "conditions": kept, "notified": None})
 
     return bones(wanted) != bones(stored)

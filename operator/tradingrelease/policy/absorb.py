@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tradingrelease.policy import acts, names
+from tradingrelease.policy import acts, approvals, hooks, irreversible, names
 from tradingrelease.policy.model import (
     Answer,
     Candidate,
     Deployment,
     HistoryEntry,
     Latched,
+    Left,
     Live,
     Member,
     Memory,
@@ -42,7 +43,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     if act is not None and acts.abandoned(world, act):
         memory, notes = _given_up(memory, act)
     elif act is not None and acts.complete(world, act):
-        memory, notes = _finish(memory, act, now)
+        memory, notes = _finish(memory, act, now, forced_at(world, act))
     elif act is None and memory.live is None and memory.candidate is None:
         memory, notes = _take_over(world, now)
     elif memory.live is not None:
@@ -50,6 +51,9 @@ def absorb(world: World, now: datetime) -> Absorbed:
     memory = _retention_follows_the_latest_switch(memory)
     if memory.candidate and memory.candidate == world.memory.candidate:
         memory = replace(memory, candidate=_idle_or_not(world, memory.candidate, now))
+    memory = approvals.absorb(world, memory)
+    memory, more = hooks.absorb(world, memory, now)
+    notes += more
     answered = {order.uid for order in world.orders if order.phase in {"Done", "Refused"}}
     gone = {a.uid for a in memory.answers} - {order.uid for order in world.orders}
     kept = tuple(a for a in memory.answers if a.uid not in answered | gone)
@@ -59,13 +63,18 @@ def absorb(world: World, now: datetime) -> Absorbed:
 # --- an act is complete ---------------------------------------------------------------------------------------------
 
 
-def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
+def _finish(memory: Memory, act: Record, now: datetime, forced: datetime | None) -> Absorbed:
     memory = replace(memory, act=act.act)
     if act.cause is Cause.PROMOTE:
         return promoted(memory, act, now)
     if act.cause is Cause.ROLLBACK:
-        return rolled_back(memory, act, now)
-    return _undone(memory, act, now)
+        return rolled_back(memory, act, now, forced)
+    return _undone(memory, act, now, forced)
+
+
+def forced_at(world: World, act: Record) -> datetime | None:
+    """Return when the order was given that an act carries out, if by force."""
+    return next((order.created_at for order in world.orders if order.uid == act.order and order.force), None)
 
 
 def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
@@ -86,10 +95,14 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
         None,
         act.because,
         "spec",
+        candidate.attempt,
+        approvals.said(candidate),
     )
     result = replace(
         memory,
-        live=Live(candidate.stack, now, now, None, act.act),
+        live=Live(
+            candidate.stack, now, now, None, act.act, candidate.attempt, candidate.hooks, author=candidate.author
+        ),
         candidate=None,
         retained=_retain(memory, former, now, leaving_for=candidate.stack),
         history=remember(memory.history, entry),
@@ -103,28 +116,29 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
     return result, (note,)
 
 
-def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
+def rolled_back(memory: Memory, act: Record, now: datetime, forced: datetime | None = None) -> Absorbed:
     """Return the memory after a retained stack got the traffic back: what was live is latched, or retained."""
-    left, target = memory.live, next((r.stack for r in memory.retained if r.stack.revision == act.to), None)
-    if left is None or target is None:
+    left, found = memory.live, next((r for r in memory.retained if r.stack.revision == act.to), None)
+    if left is None or found is None:
         return memory, ()
+    target, gone = found.stack, Left(left.stack.revision, left.stack.version, left.attempt)
     kept = tuple(r for r in memory.retained if r.stack.revision != act.to)
-    memory = replace(memory, retained=kept, live=Live(target, now, now, now, act.act))
+    live = Live(target, now, now, now, act.act, left=gone, unsafe=found.unsafe, forced_at=found.forced_at)
+    memory = replace(memory, retained=kept, live=irreversible.forced(live, forced) if forced else live)
     if act.latches:
-        latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at)
+        latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at, left.author)
         memory = replace(memory, latched=latched(memory.latched, latch))
     else:
         memory = replace(memory, retained=_retain(memory, left, now, leaving_for=target))
     outcome = Outcome.ROLLED_BACK
     memory = replace(memory, history=close(memory.history, left.stack.revision, outcome, act.reason, act.because, now))
+    # What was verified beside the old live says nothing beside the restored one.
+    text = f"version {target.version} is live again, and it was verified beside version {left.stack.version}"
+    memory = _anew(memory, "LiveRolledBack", text, now, Outcome.SUPERSEDED)
     restored = HistoryEntry(
         target.revision, target.version, Outcome.RESTORED, None, act.at, None, act.because, _by(act)
     )
     memory = replace(memory, history=remember(memory.history, restored))
-    if memory.candidate:
-        # What was verified beside the old live says nothing beside the restored one.
-        again = Candidate(memory.candidate.stack, memory.candidate.attempt + 1, now)
-        memory = replace(memory, candidate=again)
     if act.order:
         text = f"version {target.version} ({target.revision}) is live again"
         memory = answer(memory, Answer(act.order, "Done", "RolledBack", text))
@@ -132,18 +146,17 @@ def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
     return memory, (Note("RolledBack", text, f"{act.act}/{act.to}", warning=act.latches),)
 
 
-def _undone(memory: Memory, act: Record, now: datetime) -> Absorbed:
+def _undone(memory: Memory, act: Record, now: datetime, forced: datetime | None) -> Absorbed:
     candidate = memory.candidate
     live = replace(memory.live, act=act.act) if memory.live else None
-    memory = replace(memory, live=live)
+    memory = replace(memory, live=irreversible.forced(live, forced) if live and forced else live)
     note = Note("SwitchUndone", act.because, f"{act.act}/{act.origin}", warning=True)
     if candidate is None or candidate.stack.revision != act.origin:
         return memory, (note,)  # a late write of an undo says nothing of the candidate after it
     if act.latches:
         memory = latch_candidate(memory, act.reason or "Aborted", act.because, now, Outcome.ABORTED)
     else:
-        again = Candidate(candidate.stack, candidate.attempt + 1, now)
-        memory = replace(memory, candidate=again)
+        memory = _anew(memory, act.reason, act.because, now, Outcome.FAILED)
     if act.order:
         text = f"the switch to version {candidate.stack.version} was undone"
         memory = answer(memory, Answer(act.order, "Done", "SwitchUndone", text))
@@ -160,6 +173,18 @@ def _given_up(memory: Memory, act: Record) -> Absorbed:
     return replace(memory, act=act.act), (Note("ActGivenUp", text, f"{act.act}/{act.to}", warning=True),)
 
 
+def _anew(memory: Memory, reason: str, because: str, now: datetime, outcome: Outcome) -> Memory:
+    """Return the memory with the candidate's next attempt; history says how the one before it ended."""
+    candidate = memory.candidate
+    if candidate is None:
+        return memory
+    return replace(drop_candidate(memory, reason, because, now, outcome), candidate=_again(candidate, now))
+
+
+def _again(candidate: Candidate, now: datetime) -> Candidate:
+    return Candidate(candidate.stack, candidate.attempt + 1, now, author=candidate.author)
+
+
 def _by(act: Record) -> str:
     return f"ReleaseCommand {act.order}" if act.order else "operator" if act.latches else "spec"
 
@@ -170,7 +195,7 @@ def _retain(memory: Memory, former: Live | None, at: datetime, leaving_for: Stac
     if former is None or former.proven_at is None:
         return kept
     others = tuple(r for r in kept if r.stack.revision != former.stack.revision)
-    return (Retained(former.stack, at + memory.settings.retain_for), *others)
+    return (Retained(former.stack, at + memory.settings.retain_for, former.unsafe, former.forced_at), *others)
 
 
 def _retention_follows_the_latest_switch(memory: Memory) -> Memory:
@@ -234,11 +259,11 @@ def _deployments(world: World, members: Iterable[Member]) -> list[Deployment]:
 
 def _revision_of(world: World, found: list[Deployment]) -> str:
     made_for = {d.created_for for d in found}
-    proven = frozenset.intersection(*(d.proven for d in found)) if found else frozenset()
+    proven = [revision for revision in found[0].proven if all(revision in d.proven for d in found)] if found else []
     if len(made_for) == 1 and not (proven and made_for.isdisjoint(proven)):
         return made_for.pop()
     if proven:
-        return min(proven)
+        return proven[-1]
     return names.digest({d.component: d.revision for d in found})
 
 
@@ -337,7 +362,7 @@ def latch_candidate(memory: Memory, reason: str, because: str, now: datetime, ou
     candidate = memory.candidate
     if candidate is None:
         return memory
-    latch = Latched(candidate.stack, reason, because, now)
+    latch = Latched(candidate.stack, reason, because, now, candidate.author)
     return replace(drop_candidate(memory, reason, because, now, outcome), latched=latched(memory.latched, latch))
 
 
@@ -347,7 +372,10 @@ def drop_candidate(memory: Memory, reason: str, because: str, now: datetime, out
     if candidate is None:
         return memory
     stack, text = candidate.stack, f"{reason}: {because}"
-    entry = HistoryEntry(stack.revision, stack.version, outcome, candidate.started_at, None, now, text, "operator")
+    entry = HistoryEntry(
+        stack.revision, stack.version, outcome, candidate.started_at, None, now, text, "operator", candidate.attempt,
+        approvals.said(candidate),
+    )  # fmt: skip
     return replace(memory, candidate=None, history=remember(memory.history, entry))
 
 

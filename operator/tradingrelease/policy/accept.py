@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from tradingrelease.policy import manifests, names
+from tradingrelease.policy import checks, hooks, manifests, names
 from tradingrelease.policy.model import (
     Decision,
     DryRun,
@@ -16,7 +16,9 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.sizes import wanted_replicas
 from tradingrelease.policy.spec import Component, Rejected, Spec
 
-OF_A_DRY_RUN: Final = frozenset({"InvalidTemplate", "DeploymentForbidden", "DeploymentNameTaken"})
+OF_A_DRY_RUN: Final = frozenset(
+    {"InvalidTemplate", "DeploymentForbidden", "DeploymentNameTaken", "InvalidJob", "JobForbidden", "AdmissionFailing"}
+)
 """Reasons that the API server gives; they stand until it is asked again."""
 RETRY: Final = timedelta(seconds=10)
 """How soon a refused spec is looked at again without an event: a quota may be raised, a webhook may return."""
@@ -38,7 +40,8 @@ def problem(world: World, spec: Spec) -> Problem | None:
                 return found
         if found := _unlisted(world, spec, component):
             return found
-    return None
+    said = hooks.problem(world, spec) or checks.unmeasurable(world, spec)
+    return Problem(*said) if said else None
 
 
 def missing_services(world: World, spec: Spec) -> list[str]:
@@ -141,6 +144,12 @@ def judged(world: World, spec: Spec, rule: str) -> Decision | None:
             return Decision(DryRun(component.revision, body), rule, "Validating", text)
         if refusal := world.dry_runs[component.revision]:
             return refused(world, rule, Problem(refusal.reason, f"component {component.name}: {refusal.message}"))
+    for key, name, body in hooks.dry_runs(world, spec):
+        if key not in world.dry_runs:
+            text = f"hook {name}: would the API server take its Job?"
+            return Decision(DryRun(key, body), rule, "Validating", text)
+        if refusal := world.dry_runs[key]:
+            return refused(world, rule, Problem(refusal.reason, f"hook {name}: {refusal.message}"))
     step = StoreSpec(spec.revision, manifests.stored_spec(world.key, world.uid, spec))
     return Decision(step, rule, "Accepted", f"spec {spec.revision} (version {spec.version}) is valid")
 

@@ -6,12 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from tradingrelease.policy import accept, acts, signals
+from tradingrelease.policy.approvals import SETTLED
 from tradingrelease.policy.memory import stamp
 from tradingrelease.policy.model import Decision, World
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Cause, Condition, Phase
 from tradingrelease.policy.rules import freezes
+from tradingrelease.policy.rules.approvals import lacking as lacking_approval
 from tradingrelease.policy.rules.candidate import not_again, pending
+from tradingrelease.policy.rules.hooks import AFTER_SWITCH, BEGUN, unsafe
+from tradingrelease.policy.rules.hooks import lacking as lacking_hook
 from tradingrelease.policy.rules.orders import rollback_target
 from tradingrelease.policy.spec import Rejected
 
@@ -96,7 +100,13 @@ def _candidate(world: World) -> dict[Condition, Verdict]:
     available = (
         _false(missing.reason, missing.message) if missing else _true("ReplicasReady", f"{name}: every pod is Ready")
     )
-    verified = _false(first.reason, first.message) if first else _true("Verified", f"{name}: verified on every pod")
+    verified = _true("Verified", f"{name}: verified on every pod")
+    if first:
+        verified = _false(first.reason, first.message)
+    elif hook := lacking_hook(world):
+        verified = _false(*hook)
+    elif gate := next((g for g in candidate.gates if g.phase not in SETTLED), None):
+        verified = _false("ApprovalPending", lacking_approval(world, candidate, gate))
     return {Condition.CANDIDATE_AVAILABLE: available, Condition.CANDIDATE_VERIFIED: verified}
 
 
@@ -120,6 +130,8 @@ def _rollback_ready(world: World) -> Verdict:
         return _false("NoTarget", "no proven revision is retained")
     if text := not_standing(world, target.stack, skip=live.stack if live else None):
         return _false("NotStanding", text)
+    if why := unsafe(world, target):
+        return _false("RollbackUnsafe", why)
     here, wanted = size(world, target.stack)
     if here < wanted:
         return _false("Reduced", f"version {target.stack.version}: {here} of {wanted} pods ready; still usable")
@@ -142,7 +154,9 @@ def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict])
         says = condition is Condition.PROMOTED and decision.rule not in {"settled", "absorb"}
         return _false(decision.reason, decision.because) if says else _false(verdict.reason, verdict.message)
     if live and live.proven_at is None:
-        if decision.stalled:
+        if decision.halted:
+            return _false(*decision.halted)
+        if decision.stalled or decision.rule in {AFTER_SWITCH, BEGUN}:
             return _false(decision.reason, decision.because)
         return _false(
             "Watching",
@@ -157,6 +171,8 @@ def _stalled(world: World, decision: Decision, found: Mapping[Condition, Verdict
     accepted, serving = found[Condition.ACCEPTED], found[Condition.SERVING]
     if decision.stalled:
         return _true(decision.reason, decision.because)
+    if decision.halted:
+        return _true(*decision.halted)
     if accepted.status == "False":
         return _true(accepted.reason, accepted.message)
     if serving.reason == "ServiceMissing":
@@ -181,10 +197,12 @@ def phase(  # noqa: C901, PLR0911 - one line a phase
 ) -> Phase:
     """Return one word for people, derived from the conditions."""
     memory, wanted = world.memory, world.wanted
-    act = acts.unfinished(world)
-    if act:
-        return Phase.ROLLED_BACK if act.cause is Cause.ROLLBACK else Phase.SWITCHING
+    if act := acts.unfinished(world):
+        moving = Phase.ROLLED_BACK if act.cause is Cause.ROLLBACK else Phase.SWITCHING
+        return Phase.STALLED if decision.stalled else moving
     if memory.candidate:
+        if decision.halted:
+            return Phase.STALLED  # the candidate may be the way out; what serves is in trouble all the same
         if memory.paused:
             return Phase.PAUSED
         if decision.reason == freezes.FROZEN or memory.candidate.held == freezes.START:

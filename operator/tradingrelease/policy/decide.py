@@ -9,16 +9,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import names
+from tradingrelease.policy import hooks, names
 from tradingrelease.policy.absorb import absorb
 from tradingrelease.policy.model import Decision, Deployment, Rest, Retire, Unmark, World
+from tradingrelease.policy.records import recorded
 from tradingrelease.policy.rules import switching
 from tradingrelease.policy.rules.adoption import (
     services_are_adopted,
     services_are_marked,
     what_serves_is_marked,
 )
+from tradingrelease.policy.rules.approvals import approvals_come_before_green, approvals_run_out
 from tradingrelease.policy.rules.candidate import (
+    author_is_kept,
     candidate_is_deployed,
     candidate_may_fail,
     settings_are_remembered,
@@ -26,6 +29,7 @@ from tradingrelease.policy.rules.candidate import (
     spec_is_accepted,
     traffic_is_on_the_candidate,
 )
+from tradingrelease.policy.rules.checks import candidate_passes_its_checks, live_can_be_judged
 from tradingrelease.policy.rules.chores import (
     leftovers_go,
     live_is_annotated,
@@ -42,6 +46,15 @@ from tradingrelease.policy.rules.chores import (
     unneeded_specs_go,
 )
 from tradingrelease.policy.rules.freezes import adoption_may_start, candidate_may_start, candidate_may_switch
+from tradingrelease.policy.rules.gates import verified_candidate_runs_its_hooks
+from tradingrelease.policy.rules.hooks import (
+    a_hook_begun_runs,
+    a_running_hook_ends_first,
+    hooks_come_before_green,
+    hooks_follow_the_switch,
+    jobs_go,
+    what_is_unsafe_is_annotated,
+)
 from tradingrelease.policy.rules.live import (
     live_is_healthy,
     live_is_proven,
@@ -60,9 +73,13 @@ URGENT: Final[tuple[Rule, ...]] = (
     a_switch_is_one_act,  # from its first Service to its last
     traffic_has_a_home,  # what is live exists
     live_is_healthy,  # else back to blue, if blue stands
+    live_can_be_judged,  # what nobody can measure is not proven
     orders_are_answered,  # people before plans
     selectors_are_ours,  # traffic goes where it was sent
     nobody_edited_ours,  # what runs is what was written
+    a_hook_begun_runs,  # and its end is waited for
+    hooks_follow_the_switch,  # what comes after it is done
+    what_is_unsafe_is_annotated,  # and outlives status
     live_is_annotated,  # proof outlives the release object
     live_is_proven,  # the watch ends
 )
@@ -74,14 +91,20 @@ PROGRESS: Final[tuple[Rule, ...]] = (
     adoption_may_start,  # no freeze holds it
     services_are_adopted,  # what serves today is live before anything is a candidate
     settings_are_remembered,  # sizes and times
+    a_running_hook_ends_first,  # a migration is never cut short
     spec_has_its_candidate,  # latched, retained, settings only, or a new attempt
 )
 """From the spec to its candidate."""
 
 CANDIDATE: Final[tuple[Rule, ...]] = (
     candidate_may_start,  # no freeze holds it
+    approvals_come_before_green,  # people first
+    hooks_come_before_green,  # migrations, and blue is still well after them
+    approvals_run_out,  # nobody waits for ever
     candidate_may_fail,  # in seconds where that is certain
+    candidate_passes_its_checks,  # one that failed ends the attempt
     candidate_is_deployed,  # one Deployment per changed component, one preview per Service
+    verified_candidate_runs_its_hooks,  # smoke tests on its previews
     candidate_may_switch,  # no freeze holds it
     traffic_is_on_the_candidate,  # verified on every pod, then switched
 )
@@ -99,6 +122,7 @@ CHORES: Final[tuple[Rule, ...]] = (
     unlisted_services_are_free,
     unneeded_specs_go,
     old_orders_go,
+    jobs_go,
 )
 """Done while everything else waits."""
 
@@ -115,11 +139,14 @@ def decide(world: World, now: datetime) -> Decision:
     for _ in range(_MOST_MEMORIES):
         decision = _next(world, now)
         if decision.memory is None:
-            return replace(remembered, refused=remembered.refused or decision.refused) if remembered else decision
+            if remembered is None:
+                return decision
+            return replace(remembered, refused=remembered.refused or decision.refused, halted=decision.halted)
+        memory = recorded(world, hooks.handed_on(world, decision.memory))
         # What follows from memory alone is remembered with it, in one write; no step is taken before that is stored.
         notes = (*remembered.notes, *decision.notes) if remembered else decision.notes
-        remembered = replace(decision, notes=notes)
-        world = replace(world, memory=decision.memory)
+        remembered = replace(decision, memory=memory, notes=notes)
+        world = replace(world, memory=memory)
     raise AssertionError(f"memory never settles: {remembered}")
 
 
@@ -133,7 +160,10 @@ def _next(world: World, now: datetime) -> Decision:
     urgent = _any(URGENT, world, now)
     if urgent and (not _waits(urgent) or urgent.rule == switching.RULE):
         return urgent
-    planned = _release(world, now)
+    halted = _halted(urgent)
+    planned = replace(_release(world, now), halted=halted)
+    if _waits(planned):
+        planned = replace(planned, memory=author_is_kept(world))
     if not _waits(planned):
         return planned  # also while both sides fail: what the author asks for next is the way out
     decision = (
@@ -143,8 +173,12 @@ def _next(world: World, now: datetime) -> Decision:
     )
     chore = _first(CHORES, world, now)
     if chore and not _waits(chore):
-        return replace(chore, look_again=timedelta(0), refused=decision.refused)
-    return replace(decision, look_again=_soonest(decision.look_again, next_chore(world, now), next_death(world, now)))
+        return replace(chore, look_again=timedelta(0), refused=decision.refused, halted=halted)
+    return replace(
+        decision,
+        halted=halted,
+        look_again=_soonest(decision.look_again, next_chore(world, now), next_death(world, now)),
+    )
 
 
 def _release(world: World, now: datetime) -> Decision:
@@ -164,9 +198,14 @@ def _any(rules: tuple[Rule, ...], world: World, now: datetime) -> Decision | Non
     for rule in rules:
         decision = rule(world, now)
         if decision and (not _waits(decision) or decision.rule == switching.RULE):
-            return decision
+            return replace(decision, halted=_halted(waiting))
         waiting = waiting or decision
     return waiting
+
+
+def _halted(urgent: Decision | None) -> tuple[str, str] | None:
+    """Return why what serves waits for a person: that is over when it is, not when something else goes on."""
+    return (urgent.reason, urgent.because) if urgent and urgent.stalled else None
 
 
 def _first(rules: tuple[Rule, ...], world: World, now: datetime) -> Decision | None:

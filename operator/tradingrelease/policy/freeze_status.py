@@ -84,5 +84,9 @@ def _overrides(stored: Iterable[Mapping[str, Any]], overridden: Iterable[tuple[s
             "release": release, "revision": override.revision, "attempt": override.attempt,
             "people": people_out(override),
         }  # fmt: skip
-    newest = sorted(known.values(), key=lambda o: (o["people"][-1]["at"] if o.get("people") else "", o["release"]))
+    # Two of one millisecond keep their places, or each look would write them anew.
+    newest = sorted(
+        known.values(),
+        key=lambda o: (o["people"][-1]["at"] if o.get("people") else "", o["release"], o["revision"], o["attempt"]),
+    )
     return newest[::-1][:KEPT]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tradingrelease.policy.calendars import NOT_READ, Calendar, NoCalendar, said
-from tradingrelease.policy.spec import UNREADABLE, duration
+from tradingrelease.policy.fields import UNREADABLE, duration
 from tradingrelease.policy.windows import (
     WEEK,
     Between,
@@ -44,7 +44,7 @@ class Requirement:
             case "In":
                 return found in self.values
             case "NotIn":
-                return found is None or found not in self.values
+                return found not in self.values
             case "Exists":
                 return found is not None
             case "DoesNotExist":

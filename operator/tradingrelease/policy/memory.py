@@ -1,14 +1,24 @@
 """Memory to status and back. A round trip loses nothing; a field that cannot be read is treated as absent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from tradingrelease.policy.check_spec import During
+from tradingrelease.policy.fields import UNREADABLE
+from tradingrelease.policy.measurements import Measured, Verdict
 from tradingrelease.policy.model import (
     Answer,
+    Approval,
+    Author,
     Candidate,
+    CheckResult,
+    Gate,
     HistoryEntry,
+    HookResult,
+    HookRun,
     Latched,
+    Left,
     Live,
     Member,
     Memory,
@@ -18,9 +28,10 @@ from tradingrelease.policy.model import (
     Retained,
     Settings,
     Stack,
+    Waiting,
+    WebhookLeft,
 )
-from tradingrelease.policy.reasons import Outcome
-from tradingrelease.policy.spec import UNREADABLE
+from tradingrelease.policy.reasons import Consent, Moment, Outcome, Progress
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -52,7 +63,7 @@ def _stack_in(raw: Mapping[str, Any]) -> Stack:
 
 def to_status(memory: Memory) -> Json:
     """Return the remembered part of a status; every key is present, so that a merge patch replaces all of it."""
-    live, candidate, paused = memory.live, memory.candidate, memory.paused
+    live, candidate, paused, left = memory.live, memory.candidate, memory.paused, memory.webhook_left
     return {
         "live": live
         and _stack_out(live.stack)
@@ -61,17 +72,31 @@ def to_status(memory: Memory) -> Json:
             "watchSince": stamp(live.watch_since),
             "provenAt": live.proven_at and stamp(live.proven_at),
             "act": live.act,
+            "attempt": live.attempt,
+            "hooks": _hooks_out(live.hooks),
+            "rolledBackFrom": live.left
+            and {"revision": live.left.revision, "version": live.left.version, "attempt": live.left.attempt},
+            "unsafe": live.unsafe or None,
+            "forcedAt": live.forced_at and stamp(live.forced_at),
+            **_author_out(live.author),
         },
         "act": memory.act,
         "candidate": candidate and _stack_out(candidate.stack) | _candidate_out(candidate),
-        "retained": [_stack_out(r.stack) | {"until": stamp(r.until)} for r in memory.retained],
+        "retained": [
+            _stack_out(r.stack)
+            | {"until": stamp(r.until), "unsafe": r.unsafe or None, "forcedAt": r.forced_at and stamp(r.forced_at)}
+            for r in memory.retained
+        ],
         "latched": [
-            _stack_out(latch.stack) | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at)}
+            _stack_out(latch.stack)
+            | {"reason": latch.reason, "message": latch.message, "at": stamp(latch.at), **_author_out(latch.author)}
             for latch in memory.latched
         ],
         "history": [_history_out(entry) for entry in memory.history],
         "paused": paused and {"at": stamp(paused.at), "reason": paused.reason, "order": paused.order},
+        "webhookLeft": left and {"hook": left.hook, "version": left.version, "until": stamp(left.until)},
         "overrides": [_override_out(override) for override in memory.overrides],
+        "waiting": memory.waiting and {"revision": memory.waiting.revision, **_author_out(memory.waiting.author)},
         "orders": [{"uid": a.uid, "phase": a.phase, "reason": a.reason, "message": a.message} for a in memory.answers],
         "settings": {
             "replicas": dict(memory.settings.replicas),
@@ -90,7 +115,93 @@ def _candidate_out(candidate: Candidate) -> Json:
         "idle": candidate.idle or None,
         "countedFrom": candidate.counted_from and stamp(candidate.counted_from),
         "held": candidate.held or None,
+        "hooks": _hooks_out(candidate.hooks),
+        "approvals": [_gate_out(gate) for gate in candidate.gates] or None,
+        **_author_out(candidate.author),
     }
+
+
+def _author_out(author: Author) -> Json:
+    return {"appliedBy": author.applied_by or None, "onBehalfOf": author.on_behalf_of or None}
+
+
+def _author_in(raw: Mapping[str, Any]) -> Author:
+    return Author(raw.get("appliedBy") or "", raw.get("onBehalfOf") or "")
+
+
+def _gate_out(gate: Gate) -> Json:
+    return {
+        "at": str(gate.at),
+        "required": gate.required,
+        "phase": str(gate.phase),
+        "since": gate.since and stamp(gate.since),
+        "given": [_approval_out(yes) for yes in gate.given] or None,
+    }
+
+
+def _gate_in(raw: Mapping[str, Any]) -> Gate:
+    given = tuple(_approval_in(yes) for yes in raw.get("given") or ())
+    phase = Consent(raw.get("phase", Consent.PENDING))
+    return Gate(Moment(raw["at"]), int(raw.get("required", 1)), phase, _maybe(raw.get("since")), given)
+
+
+def _approval_out(yes: Approval) -> Json:
+    return {
+        "at": str(yes.at),
+        "by": yes.by,
+        "account": yes.account,
+        "time": stamp(yes.given_at),
+        "reason": yes.reason or None,
+        "order": yes.order,
+    }
+
+
+def _approval_in(raw: Mapping[str, Any]) -> Approval:
+    return Approval(
+        Moment(raw["at"]), raw["by"], raw.get("account", ""), moment(raw["time"]), raw.get("reason") or "",
+        raw.get("order", ""),
+    )  # fmt: skip
+
+
+def _hooks_out(runs: tuple[HookRun, ...]) -> list[Json] | None:
+    return [_hook_out(run) for run in runs] or None
+
+
+def _hook_out(run: HookRun) -> Json:
+    return {
+        "name": run.name,
+        "at": str(run.at),
+        "phase": str(run.phase),
+        "message": run.message or None,
+        "startedAt": run.started_at and stamp(run.started_at),
+        "finishedAt": run.finished_at and stamp(run.finished_at),
+        "job": run.job or None,
+        "jobUid": run.job_uid or None,
+        "bluePassedAt": run.blue_passed_at and stamp(run.blue_passed_at),
+        "event": run.event or None,
+    }
+
+
+def _hooks_in(listed: Iterable[Mapping[str, Any]] | None) -> tuple[HookRun, ...]:
+    return tuple(
+        HookRun(
+            name=raw["name"],
+            at=Moment(raw["at"]),
+            phase=Progress(raw.get("phase", Progress.PENDING)),
+            message=raw.get("message") or "",
+            started_at=_maybe(raw.get("startedAt")),
+            finished_at=_maybe(raw.get("finishedAt")),
+            job=raw.get("job") or "",
+            job_uid=raw.get("jobUid") or "",
+            blue_passed_at=_maybe(raw.get("bluePassedAt")),
+            event=raw.get("event") or "",
+        )
+        for raw in listed or ()
+    )
+
+
+def _left_in(raw: Mapping[str, Any] | None) -> Left | None:
+    return Left(raw["revision"], raw.get("version", ""), int(raw.get("attempt", 1))) if raw else None
 
 
 def _override_out(override: Override) -> Json:
@@ -105,12 +216,16 @@ def _override_out(override: Override) -> Json:
 
 def people_out(override: Override) -> list[Json]:
     """Return who ordered an Override, as both the release and the freeze keep it."""
-    return [{"by": p.by, "order": p.order, "reason": p.reason, "at": stamp(p.at)} for p in override.people]
+    return [
+        {"by": p.by, "account": p.account, "order": p.order, "reason": p.reason, "at": stamp(p.at)}
+        for p in override.people
+    ]
 
 
 def _override_in(raw: Mapping[str, Any]) -> Override:
     people = (
-        Person(p["by"], p.get("order", ""), p.get("reason", ""), moment(p["at"])) for p in raw.get("people") or ()
+        Person(p["by"], p.get("account", p["by"]), p.get("order", ""), p.get("reason", ""), moment(p["at"]))
+        for p in raw.get("people") or ()
     )
     return Override(raw["freeze"], raw.get("freezeUid", ""), raw["revision"], int(raw["attempt"]), tuple(people))
 
@@ -124,7 +239,42 @@ def _history_out(entry: HistoryEntry) -> Json:
         **{key: stamp(at) for key, at in times.items() if at},
         "reason": entry.reason,
         "by": entry.by,
+        "attempt": entry.attempt or None,
+        "approvals": [_approval_out(yes) for yes in entry.approvals] or None,
+        "checks": [_check_out(check) for check in entry.checks] or None,
+        "hooks": [{"name": h.name, "phase": str(h.phase), "seconds": h.seconds} for h in entry.hooks] or None,
     }
+
+
+def _check_out(found: CheckResult) -> Json:
+    times = found.measured
+    return {
+        "name": found.name,
+        "during": found.during,
+        "verdict": str(found.verdict),
+        "passed": times.passed,
+        "failed": times.failed,
+        "inconclusive": times.inconclusive,
+        "value": times.value,
+        "dryRun": found.dry_run or None,
+        "since": found.since and stamp(found.since),
+    }
+
+
+def _check_in(raw: Mapping[str, Any]) -> CheckResult:
+    passed, failed, inconclusive = (int(raw.get(key) or 0) for key in ("passed", "failed", "inconclusive"))
+    measured = Measured(passed, failed, inconclusive, _number(raw.get("value")))
+    during: During = "Watch" if raw["during"] == "Watch" else "Verify"
+    since = _maybe(raw.get("since"))
+    return CheckResult(raw["name"], during, Verdict(raw["verdict"]), measured, bool(raw.get("dryRun")), since)
+
+
+def _hook_result_in(raw: Mapping[str, Any]) -> HookResult:
+    return HookResult(raw["name"], Progress(raw["phase"]), _number(raw.get("seconds")))
+
+
+def _number(raw: Any) -> float | None:  # noqa: ANN401 - JSON
+    return None if raw is None else float(raw)
 
 
 def from_status(status: Mapping[str, Any]) -> Memory:
@@ -133,7 +283,7 @@ def from_status(status: Mapping[str, Any]) -> Memory:
     return Memory(
         live=_read(_live_in, status.get("live")),
         candidate=_read(_candidate_in, status.get("candidate")),
-        retained=_each(lambda r: Retained(_stack_in(r), moment(r["until"])), status.get("retained")),
+        retained=_each(_retained_in, status.get("retained")),
         latched=_each(_latched_in, status.get("latched")),
         history=_each(_history_in, status.get("history")),
         paused=_read(_paused_in, status.get("paused")),
@@ -141,6 +291,8 @@ def from_status(status: Mapping[str, Any]) -> Memory:
         settings=settings or Settings(),
         act=_read(int, status.get("act")) or 0,
         overrides=_each(_override_in, status.get("overrides")),
+        waiting=_read(lambda raw: Waiting(raw["revision"], _author_in(raw)), status.get("waiting")),
+        webhook_left=_read(_webhook_left_in, status.get("webhookLeft")),
     )
 
 
@@ -164,6 +316,12 @@ def _live_in(raw: Mapping[str, Any]) -> Live:
         watch_since=moment(raw.get("watchSince") or raw["since"]),
         proven_at=_maybe(raw.get("provenAt")),
         act=int(raw.get("act", 0)),
+        attempt=int(raw.get("attempt", 1)),
+        hooks=_hooks_in(raw.get("hooks")),
+        left=_left_in(raw.get("rolledBackFrom")),
+        unsafe=raw.get("unsafe") or "",
+        forced_at=_maybe(raw.get("forcedAt")),
+        author=_author_in(raw),
     )
 
 
@@ -175,15 +333,26 @@ def _candidate_in(raw: Mapping[str, Any]) -> Candidate:
         idle=bool(raw.get("idle")),
         counted_from=_maybe(raw.get("countedFrom")),
         held=raw.get("held") or "",
+        hooks=_hooks_in(raw.get("hooks")),
+        gates=tuple(_gate_in(gate) for gate in raw.get("approvals") or ()),
+        author=_author_in(raw),
     )
 
 
+def _retained_in(raw: Mapping[str, Any]) -> Retained:
+    return Retained(_stack_in(raw), moment(raw["until"]), raw.get("unsafe") or "", _maybe(raw.get("forcedAt")))
+
+
 def _latched_in(raw: Mapping[str, Any]) -> Latched:
-    return Latched(_stack_in(raw), raw.get("reason", ""), raw.get("message", ""), moment(raw["at"]))
+    return Latched(_stack_in(raw), raw.get("reason", ""), raw.get("message", ""), moment(raw["at"]), _author_in(raw))
 
 
 def _paused_in(raw: Mapping[str, Any]) -> Paused:
     return Paused(moment(raw["at"]), raw.get("reason", ""), raw.get("order", ""))
+
+
+def _webhook_left_in(raw: Mapping[str, Any]) -> WebhookLeft:
+    return WebhookLeft(raw.get("hook", ""), raw.get("version", ""), moment(raw["until"]))
 
 
 def _answer_in(raw: Mapping[str, Any]) -> Answer:
@@ -219,4 +388,8 @@ def _history_in(entry: Mapping[str, Any]) -> HistoryEntry:
         finished=_maybe(entry.get("finished")),
         reason=entry.get("reason", ""),
         by=entry.get("by", ""),
+        attempt=int(entry.get("attempt") or 0),
+        approvals=tuple(_approval_in(yes) for yes in entry.get("approvals") or ()),
+        checks=_each(_check_in, entry.get("checks")),
+        hooks=_each(_hook_result_in, entry.get("hooks")),
     )

@@ -5,13 +5,15 @@ server's clock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from tradingrelease.policy import names
+from tradingrelease.policy.check_spec import During
 from tradingrelease.policy.freezes import Freeze
-from tradingrelease.policy.reasons import Action, Cause, Outcome
+from tradingrelease.policy.measurements import Measured, Offers, Page, Tally, Verdict
+from tradingrelease.policy.reasons import Action, Cause, Consent, Moment, Outcome, Progress, Severity
 from tradingrelease.policy.spec import Health, Rejected, Spec
 
 
@@ -50,6 +52,11 @@ class Stack:
         """Return the member for a component, if the stack has one."""
         return next((m for m in self.members if m.name == name), None)
 
+    def shares(self, member: Member) -> bool:
+        """Tell whether the stack runs the very revision of a component that a member names."""
+        same = self.member(member.name)
+        return same is not None and same.revision == member.revision
+
     def wants(self, service: str) -> str | None:
         """Return the component revision that this stack puts behind a Service, if it names it."""
         return next((m.revision for m in self.members if service in m.services), None)
@@ -58,6 +65,74 @@ class Stack:
     def services(self) -> tuple[str, ...]:
         """All Services of the stack, in switching order."""
         return tuple(service for member in self.members for service in member.services)
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One run of a hook: of one revision and attempt, never repeated."""
+
+    name: str
+    at: Moment
+    phase: Progress = Progress.PENDING
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    job: str = ""
+    """Name of its Job, once there is one."""
+    job_uid: str = ""
+    """That very Job: started only after this is stored, so that it is never started twice."""
+    blue_passed_at: datetime | None = None
+    """When live was found well after it (only before green)."""
+    event: str = ""
+    """What the receiver of its webhook is sent, while it runs: whoever calls again says the very same."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.phase not in {Progress.PENDING, Progress.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who applied a spec, as admission stamped it, and for whom."""
+
+    applied_by: str = ""
+    on_behalf_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's yes to one revision and attempt."""
+
+    at: Moment
+    by: str
+    """Who it was: whom a trusted account spoke for, else the account."""
+    account: str
+    given_at: datetime
+    reason: str
+    order: str
+    """Name of the ReleaseCommand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The approvals of one moment."""
+
+    at: Moment
+    required: int
+    phase: Consent = Consent.PENDING
+    since: datetime | None = None
+    """When it began to wait."""
+    given: tuple[Approval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A revision that was rolled back from: its own spec says what is done after that."""
+
+    revision: str
+    version: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +145,17 @@ class Live:
     proven_at: datetime | None
     act: int
     """Number of the last act (switch, rollback, undo, adoption) that is part of this memory."""
+    attempt: int = 1
+    """The attempt that made it live."""
+    hooks: tuple[HookRun, ...] = ()
+    """Runs of its own hooks; after a rollback, of the AfterRollback hooks of what was left."""
+    left: Left | None = None
+    """What was rolled back from, where that made this one live."""
+    unsafe: str = ""
+    """Which irreversible hook succeeded while this one was live, and so is older than what comes after it."""
+    forced_at: datetime | None = None
+    """When a person ordered by force to go back to it: what had been done by then is no reason any more."""
+    author: Author = Author()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +168,13 @@ class Candidate:
     idle: bool = False
     """A component of it wants no replicas: it waits, and no deadline runs."""
     counted_from: datetime | None = None
-    """When the deadline began to run anew, after such a wait."""
+    """When the deadline began to run anew, after such a wait or after what comes before green."""
     held: str = ""
     """Start or Switch while a freeze holds it there: no deadline runs."""
+    hooks: tuple[HookRun, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    author: Author = Author()
+    """Who applied it: kept from its beginning, whoever touches the release later."""
 
     @property
     def deadline_from(self) -> datetime:
@@ -98,6 +188,10 @@ class Retained:
 
     stack: Stack
     until: datetime
+    unsafe: str = ""
+    """Which irreversible hook lies between it and now: nobody goes back but by a forced order."""
+    forced_at: datetime | None = None
+    """As it was when it was live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +202,30 @@ class Latched:
     reason: str
     message: str
     at: datetime
+    author: Author = Author()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check of an attempt, or of its watch, came to."""
+
+    name: str
+    during: During
+    verdict: Verdict
+    measured: Measured
+    dry_run: bool = False
+    since: datetime | None = None
+    """From when on measurements are counted: that is when the process began to measure that saw the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """How the run of a hook ended."""
+
+    name: str
+    phase: Progress
+    seconds: float | None = None
+    """How long it took; None where it was not begun, or its end was not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +240,15 @@ class HistoryEntry:
     finished: datetime | None
     reason: str
     by: str
+    attempt: int = 0
+    approvals: tuple[Approval, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    hooks: tuple[HookResult, ...] = ()
+
+    @property
+    def told(self) -> "HistoryEntry":
+        """The entry without the evidence, which may come later: what happened is told once."""
+        return replace(self, checks=(), hooks=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +275,8 @@ class Person:
     """One person's order to override a freeze."""
 
     by: str
+    """Who it was: whom a trusted account spoke for, else the account."""
+    account: str
     order: str
     """Name of the ReleaseCommand."""
     reason: str
@@ -167,6 +296,16 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookLeft:
+    """A webhook that was called for an attempt that is given up: nobody asks any more whether its receiver is done."""
+
+    hook: str
+    version: str
+    until: datetime
+    """When its time is up: until then no other hook begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The newest accepted values of what is not part of a revision: a later typo must not shorten a retention."""
 
@@ -175,6 +314,14 @@ class Settings:
     retain_revisions: int = 1
     keep_failed_for: timedelta = timedelta(minutes=15)
     on_delete: str = "Keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A revision that is asked for and has not begun, with who applied it: whoever touches the release later."""
+
+    revision: str
+    author: Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +343,9 @@ class Memory:
     """Number of the last act that is part of this memory, also where nothing is live."""
     overrides: tuple[Override, ...] = ()
     """Newest first."""
+    waiting: Waiting | None = None
+    webhook_left: WebhookLeft | None = None
+    """At most one, since one hook runs at a time."""
 
     def latch_of(self, revision: str) -> Latched | None:
         """Return the latch of a revision, if it has one."""
@@ -254,6 +404,7 @@ class Service:
     publish_not_ready: bool
     record: Record | None
     deleting: bool = False
+    cluster_ip: str = ""
 
     @property
     def selected(self) -> str | None:
@@ -294,7 +445,8 @@ class Deployment:
     owner_uids: frozenset[str]
     adopted_from: str
     served: bool
-    proven: frozenset[str]
+    proven: tuple[str, ...]
+    """The revisions that it was proven as part of, oldest first."""
     claims: Mapping[str, int]
     replicas: int
     min_ready_seconds: int
@@ -307,6 +459,8 @@ class Deployment:
     replica_failure: str
     """The API server's words when pods cannot be created."""
     replica_failure_since: datetime | None
+    unsafe: Mapping[str, str] = field(default_factory=dict)
+    """By revision: why nobody goes back to it but by force."""
 
     @property
     def pod_labels(self) -> Mapping[str, str]:
@@ -359,6 +513,10 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str
     unschedulable_since: datetime | None
+    ready_since: datetime | None = None
+    """When `ready` last changed."""
+    over: bool = False
+    """Every container has ended for good: nothing of it runs any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,8 +556,65 @@ class Order:
     freeze: str = ""
     """Name of the ReleaseFreeze that an Override lifts."""
     attempt: int | None = None
-    """The attempt that it is for; None: the one of now."""
+    """The attempt that it is for; None: the one of now (an Approve names it)."""
     issued_by: str = ""
+    """Who gave it, as admission stamped it."""
+    on_behalf_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The Job of a hook."""
+
+    name: str
+    uid: str
+    version: int
+    hook: str
+    revision: str
+    attempt: str
+    release_uid: str
+    suspended: bool
+    ends_at: datetime | None
+    """When the cluster ends it by itself; None while it has not started."""
+    ended: bool
+    failed: bool
+    reason: str
+    """Why it failed, in the Job controller's words."""
+    message: str
+    deleting: bool = False
+    ended_at: datetime | None = None
+    irreversible: str = ""
+    """Why nobody goes back once it succeeded; "" where that is no matter."""
+    grace: timedelta = timedelta(seconds=30)
+    """How long its pods may take to end once they are told to."""
+    labelled: bool = True
+    """It carries the label by which the watch of Jobs finds it."""
+    ending: str = ""
+    """Why the Job controller ends its pods; it says that the Job failed once they are gone."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a release made it for a hook."""
+        return bool(self.hook and self.release_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What came of a webhook. `passed` is None while it is being asked."""
+
+    passed: bool | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A webhook that is to be called until it has answered."""
+
+    id: str
+    """Names the run: the receiver sees it on every call, so that it can tell a repetition."""
+    url: str
+    body: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +662,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRefused:
+    """That a hook's Job cannot be created, and why."""
+
+    reason: str
+    message: str
+    since: datetime
+    """When that was first answered, as far as this process tried."""
+    at: datetime
+    """When it was last answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """One release and all that matters to it, as last seen."""
 
@@ -488,6 +715,27 @@ class World:
     """Those that are about this release, whether they hold now or not."""
     admitted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By uid of a Deployment: the template that the API server answered when this process last wrote it."""
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    """Jobs of hooks, by name."""
+    job_gone: str = ""
+    """uid of the Job that a direct read did not find, where a run waits for it."""
+    job_read: tuple[str, datetime] | None = None
+    """uid of the Job that a direct read found last, and when."""
+    jobs_refused: Mapping[str, JobRefused] = field(default_factory=dict)
+    """By name: Jobs that could not be created when this process last tried."""
+    called: Mapping[str, Called] = field(default_factory=dict)
+    """What came of webhooks, by the id of their run, as far as this process called them."""
+    webhook_hosts: frozenset[str] = frozenset()
+    """Hosts that the operator's configuration allows webhooks to."""
+    author: Author = Author()
+    """Who applied the spec of now."""
+    trusted_accounts: frozenset[str] = frozenset()
+    """Accounts (of CI) that act for others and have to say for whom."""
+    tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
+    """By scope (see `scope`) and name of the check."""
+    pod_book: Mapping[str, Page] = field(default_factory=dict)
+    """What pods did to themselves, by uid."""
+    offers: Offers = field(default_factory=Offers)
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""
@@ -549,6 +797,7 @@ class DryRun:
     """Ask the API server whether it would take a component's Deployment."""
 
     component_revision: str
+    """What the answer is kept under: of a hook's Job, its own key."""
     body: Mapping[str, Any]
 
 
@@ -624,7 +873,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Annotate:
-    """Write served/proven onto a Deployment, so that they outlive the release object."""
+    """Write served, proven or unsafe onto a Deployment, so that they outlive the release object."""
 
     deployment: str
     uid: str
@@ -707,6 +956,40 @@ class ForgetOrder:
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create a hook's Job, suspended: nothing runs before its uid is stored."""
+
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Let exactly the Job run whose uid is stored."""
+
+    name: str
+    uid: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmGone:
+    """Read the Job that a run waits for: the watch does not tell of it, and may be behind."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """End a hook's Job, or tidy it up: as it was looked at, since its success must not go with it unseen."""
+
+    name: str
+    uid: str
+    version: int
+
+
 Step = (
     Rest
     | StoreSpec
@@ -728,6 +1011,10 @@ Step = (
     | ConfirmDead
     | ForgetSpec
     | ForgetOrder
+    | CreateJob
+    | StartJob
+    | ConfirmGone
+    | DeleteJob
 )
 
 
@@ -753,6 +1040,8 @@ class Note:
     message: str
     about: str
     warning: bool = False
+    severity: Severity | None = None
+    """None: as `warning` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -769,6 +1058,8 @@ class Decision:
     notes: tuple[Note, ...] = ()
     stalled: bool = False
     """Nothing will move without a person."""
+    halted: tuple[str, str] | None = None
+    """Reason and message where what serves waits for a person, whatever else goes on beside it."""
     refused: tuple[str, str] | None = None
     """Reason and message where the spec was not accepted."""
     adopting: bool = False

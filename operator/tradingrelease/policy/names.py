@@ -38,6 +38,20 @@ PROVEN: Final = f"{GROUP}/proven"
 """Annotation on Deployments: the revisions that were proven on it, comma-separated."""
 ADOPTED_FROM: Final = f"{GROUP}/adopted-from"
 """Annotation on a clone: the user's Deployment whose template it carries."""
+HOOK: Final = f"{GROUP}/hook"
+"""Label on the Jobs of hooks and their pods: the name of the hook."""
+ATTEMPT: Final = f"{GROUP}/attempt"
+"""Annotation on the Jobs of hooks: the attempt of the revision that they belong to."""
+IRREVERSIBLE: Final = f"{GROUP}/irreversible"
+"""Annotation on the Jobs of irreversible hooks: why nobody goes back once it succeeded."""
+UNSAFE: Final = f"{GROUP}/unsafe"
+"""Annotation on Deployments: why nobody goes back to a revision on it but by force, by revision; JSON."""
+APPLIED_BY: Final = f"{GROUP}/applied-by"
+"""Annotation on releases, stamped by admission: who changed the spec last."""
+ON_BEHALF_OF: Final = f"{GROUP}/on-behalf-of"
+"""Annotation that is given with a changed spec: for whom a trusted account (CI) changes it. Admission takes it out."""
+APPLIED_FOR: Final = f"{GROUP}/applied-for"
+"""Annotation on releases, stamped by admission: what on-behalf-of said when the spec changed last."""
 APPLIED_TEMPLATE: Final = f"{GROUP}/template"
 """Key in the data of a stored spec."""
 
@@ -48,6 +62,7 @@ FIELD_MANAGER: Final = "tradingrelease-operator"
 # The alphabet of Kubernetes' own rand.SafeEncodeString: no vowels, so no words.
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 DIGEST_LENGTH: Final = 10
+LONGEST_NAME: Final = 63
 
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -68,6 +83,15 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
 def deployment_name(release: str, component: str, revision: str) -> str:
     """Return the name of the Deployment of one component revision."""
     return f"{release}-{component}-{revision}"
+
+
+def job_name(release: str, hook: str, revision: str, attempt: str) -> str:
+    """Return the name of a hook's Job: the same for one run, another for every other, at most 63 characters."""
+    whose, run = f"{release}-{hook}", f"-{revision}-{attempt}"
+    if len(whose) + len(run) > LONGEST_NAME:
+        mark = f"-{digest(whose)}"
+        whose = whose[: LONGEST_NAME - len(run) - len(mark)] + mark
+    return whose + run
 
 
 def stored_spec_name(release: str, revision: str) -> str:

@@ -44,6 +44,11 @@ def troubles(world: World, deployment: Deployment, restart_limit: int, attempt_s
     return sorted(bounded, key=lambda t: (not t.fatal, t.since, t.message))
 
 
+def of_hook(pod: Pod) -> Trouble | None:
+    """Return what keeps a hook's pod from starting. How often it crashes is its Job's affair."""
+    return next(iter(_of_pod(pod, restart_limit=1_000_000)), None)
+
+
 def _of_pod(pod: Pod, restart_limit: int) -> list[Trouble]:
     found = []
     if pod.unschedulable and not pod.ip:
@@ -76,22 +81,6 @@ def crash(container: Container) -> str:
     return f"crashed {container.crashes} times, last: {how}"
 
 
-def crashed_since(world: World, deployment: Deployment, moment: datetime) -> str:
-    """Say which container of a Deployment died by itself after a moment; "" if none did.
-
-    A kubelet tells whole seconds: who died in the second of the moment counts, since missing a crash in the watch is
-    worse than taking one right before the switch for bad.
-    """
-    second = moment.replace(microsecond=0)
-    for pod in world.pods_of(deployment):
-        for container in pod.containers:
-            if container.died in LOST_WITH_THEIR_NODE:
-                continue
-            if container.died_at and container.died_at >= second and container.exit_code != 0:
-                return f"pod {pod.name}, container {container.name}: {crash(container)}"
-    return ""
-
-
 def ready(world: World, deployment: Deployment) -> tuple[Pod, ...]:
     """Return the pods of a Deployment that are Ready and not on their way out."""
     return tuple(pod for pod in world.pods_of(deployment) if pod.ready)
@@ -103,7 +92,7 @@ def not_standing(world: World, stack: Stack, skip: Stack | None = None) -> str:
     Components that are the same in `skip` (the stack that serves now) need no second look.
     """
     for member in stack.members:
-        if skip and (same := skip.member(member.name)) and same.revision == member.revision:
+        if skip and skip.shares(member):
             continue
         deployment = world.deployment(member.name, member.revision)
         if deployment is None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tradingrelease.policy.blue import asks_blue
 from tradingrelease.policy.model import Deployment, Pod, Stack, Target, World, scope
 from tradingrelease.policy.spec import Health
 
@@ -14,6 +15,8 @@ def wanted(world: World) -> frozenset[Target]:
         found += _stack(world, memory.candidate.stack, scope(memory.candidate.stack.revision, memory.candidate.attempt))
     if memory.live and memory.live.proven_at is None:
         found += _stack(world, memory.live.stack, scope(memory.live.stack.revision, None))
+    if memory.live and (where := asks_blue(memory)):
+        found += _stack(world, memory.live.stack, where)
     return frozenset(found)
 
 

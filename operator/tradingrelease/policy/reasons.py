@@ -51,6 +51,44 @@ class Action(StrEnum):
     PAUSE = "Pause"
     RESUME = "Resume"
     OVERRIDE = "Override"
+    APPROVE = "Approve"
+
+
+class Moment(StrEnum):
+    """When in the life of a revision something is done or asked for."""
+
+    BEFORE_GREEN = "BeforeGreen"
+    BEFORE_SWITCH = "BeforeSwitch"
+    AFTER_SWITCH = "AfterSwitch"
+    AFTER_ROLLBACK = "AfterRollback"
+
+
+class Progress(StrEnum):
+    """How far the run of a hook is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class Consent(StrEnum):
+    """How far the approvals of one moment are."""
+
+    PENDING = "Pending"
+    WAITING = "Waiting"
+    APPROVED = "Approved"
+    TIMED_OUT = "TimedOut"
+
+
+class Severity(StrEnum):
+    """How much a transition matters to people, least first."""
+
+    INFO = "Info"
+    WARNING = "Warning"
+    CRITICAL = "Critical"
+    """Nothing goes on, or nothing serves, without a person."""
 
 
 class Role(StrEnum):

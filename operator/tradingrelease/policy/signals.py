@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from tradingrelease.policy import names
 from tradingrelease.policy.acts import steered, unfinished
-from tradingrelease.policy.model import Member, Service, World
+from tradingrelease.policy.blue import asks_blue
+from tradingrelease.policy.model import Member, Service, Stack, World
 
 
 def dead(service: str) -> str:
@@ -26,6 +27,16 @@ def idle(deployment: str) -> str:
     return f"idle:{deployment}"
 
 
+def asking_blue(where: str) -> str:
+    """Name the signal "live is asked under this scope whether a hook left it well"."""
+    return f"asking-blue:{where}"
+
+
+def ending(pod: str) -> str:
+    """Name the signal "this pod of a hook was told to end, and has not"."""
+    return f"ending:{pod}"
+
+
 ROLLBACK_ASKED = "rollback-asked"
 """The spec asks for a retained revision."""
 
@@ -36,18 +47,13 @@ def signals(world: World) -> frozenset[str]:
 
 
 def _signals(world: World) -> Iterator[str]:
+    yield from (ending(pod.uid) for pod in world.pods if names.HOOK in pod.labels and pod.terminating and not pod.over)
     live = world.memory.live
     if live is None:
         return
-    for member in live.stack.members:
-        deployment = world.deployment(member.name, member.revision)
-        # A component that wants no replicas is not dead.
-        if deployment is not None and deployment.replicas == 0:
-            continue
-        for name in member.services:
-            service = world.services.get(name)
-            if service and service.selected == member.revision and not serving(world, service):
-                yield dead(name)
+    yield from _deaths(world, live.stack)
+    if where := asks_blue(world.memory):
+        yield asking_blue(where)
     if unfinished(world) is None and not unread(world):
         yield read_back(live.act)
     listed = {uid for name in steered(world) if (e := world.endpoints.get(name)) for uid in e.every}
@@ -58,6 +64,18 @@ def _signals(world: World) -> Iterator[str]:
             yield idle(deployment.name)
     if world.wanted and any(r.stack.revision == world.wanted.revision for r in world.memory.retained):
         yield ROLLBACK_ASKED
+
+
+def _deaths(world: World, live: Stack) -> Iterator[str]:
+    for member in live.members:
+        deployment = world.deployment(member.name, member.revision)
+        # A component that wants no replicas is not dead.
+        if deployment is not None and deployment.replicas == 0:
+            continue
+        for name in member.services:
+            service = world.services.get(name)
+            if service and service.selected == member.revision and not serving(world, service):
+                yield dead(name)
 
 
 def serving(world: World, service: Service) -> frozenset[str]:

@@ -4,79 +4,32 @@ The one place that knows the field names of the CRD. Deeper code never sees the 
 Defaults here equal those of `crds/tradingreleases.yaml`; a test compares the two.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import cel
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, ValidationError
 
-from tradingrelease.policy import expression
+from tradingrelease.policy import check_spec, expression
+from tradingrelease.policy.check_spec import Check
+from tradingrelease.policy.fields import Duration, Path, Port
+from tradingrelease.policy.fields import Part as _Part
 from tradingrelease.policy.names import DIGEST_LENGTH, digest
+from tradingrelease.policy.reasons import Moment
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NOT_PART_OF_A_REVISION: Final = frozenset({"replicas", "retain", "keepFailedFor", "onDelete"})
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-"""What reading an object raises that somebody wrote whom we do not know."""
 DEEPEST: Final = 100
 """Levels of a spec. A pod template needs 20; what hashes, copies and stores specs recurses."""
-
-
-def duration(text: object) -> timedelta:
-    """Parse a Go-style duration ("1h30m", "500ms").
-
-    Raises ValueError with advice for anything else.
-    """
-    if isinstance(text, timedelta):
-        return text
-    if isinstance(text, int | float):
-        return timedelta(seconds=text)  # as a stored spec keeps it
-    written = str(text)
-    parts = _DURATION.findall(written)
-    if not parts or "".join(n + u for n, u in parts) != written:
-        raise ValueError(f"{written!r} is no duration: write a number and a unit, such as 30s, 15m or 24h")
-    try:
-        return timedelta(seconds=sum(float(n) * _UNIT[u] for n, u in parts))
-    except OverflowError:
-        raise ValueError(f"{written[:40]!r} is too long a time: write a shorter one, such as 24h") from None
-
-
-Duration = Annotated[
-    timedelta, BeforeValidator(duration), PlainSerializer(lambda d: d.total_seconds(), return_type=float)
-]
-
-
-class _Part(BaseModel):
-    # Fields that a newer or older CRD stored are ignored: an old object must not stop a release.
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
-
-
-_PATH: Final = re.compile(r'/([!"$-.0-?A-\[\]-~][!"$-?A-\[\]-~]*)?')
-_PORT: Final = re.compile(r"[a-z0-9-]{1,15}")
-
-
-def _path(text: str) -> str:
-    # It is put behind the pod's address: nothing in it may read as another host.
-    if not _PATH.fullmatch(text):
-        raise ValueError("write a path that begins with one '/', such as /healthz, without a host")
-    return text
-
-
-def _port(port: int | str) -> int | str:
-    if not (1 <= port <= 65535 if isinstance(port, int) else _PORT.fullmatch(port)):
-        raise ValueError("write a number from 1 to 65535, or the name of a port of the template")
-    return port
+_NOT_OF_A_HOOK: Final = frozenset({"suspend", "managedBy", "selector", "manualSelector", "ttlSecondsAfterFinished"})
 
 
 class HttpGet(_Part):
     """Where a pod is asked for its health: a path and a port of the pod itself, never a host."""
 
-    path: Annotated[str, AfterValidator(_path)]
-    port: Annotated[int | str, AfterValidator(_port)]
+    path: Path
+    port: Port
     scheme: str = "HTTP"
 
 
@@ -151,11 +104,49 @@ class Retain(_Part):
     revisions: int = Field(default=1, ge=1)
 
 
+class Webhook(_Part):
+    """Whom to tell, and to ask whether to go on."""
+
+    url: str
+
+
+class Hook(_Part):
+    """What is done once per revision and attempt: a Job, or a webhook."""
+
+    name: str
+    at: Moment
+    job: dict[str, Any] | None = None
+    """A JobSpec as its author wrote it."""
+    webhook: Webhook | None = None
+    timeout: Duration = timedelta(minutes=10)
+    on_failure: str = "Fail"
+    irreversible: bool = False
+    """Once it succeeded, nobody goes back across it but by a forced order."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether its failure fails the attempt, or rolls back."""
+        return self.on_failure == "Fail"
+
+
+class Asked(_Part):
+    """How many people have to agree at one moment."""
+
+    at: Moment
+    required: int = Field(default=1, ge=1)
+    not_by_author: bool = True
+    timeout: Duration = timedelta(hours=24)
+    on_timeout: str = "Abort"
+
+
 class Spec(_Part):
     """What a TradingRelease asks for."""
 
     version: str
     components: tuple[Component, ...] = Field(min_length=1, max_length=16)
+    hooks: tuple[Hook, ...] = Field(default=(), max_length=16)
+    checks: tuple[Check, ...] = ()
+    approvals: tuple[Asked, ...] = Field(default=(), max_length=2)
     fail_fast: FailFast = FailFast()
     watch: Watch = Watch()
     retain: Retain = Retain()
@@ -172,6 +163,8 @@ class Spec(_Part):
         written = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"components"})
         body = {key: value for key, value in written.items() if key not in _NOT_PART_OF_A_REVISION}
         body["components"] = [self._judged(component) for component in self.components]
+        if "checks" in body:
+            body["checks"].sort(key=lambda check: check["name"])  # a map: its order means nothing
         return digest(body)
 
     @staticmethod
@@ -186,6 +179,18 @@ class Spec(_Part):
     def component(self, name: str) -> Component | None:
         """Return the component of that name, if there is one."""
         return next((c for c in self.components if c.name == name), None)
+
+    def hook(self, name: str) -> Hook | None:
+        """Return the hook of that name, if there is one."""
+        return next((h for h in self.hooks if h.name == name), None)
+
+    def asked_at(self, at: Moment) -> Asked | None:
+        """Return how many people have to agree at a moment; None: nobody."""
+        return next((asked for asked in self.approvals if asked.at is at), None)
+
+    def hooks_at(self, at: Moment) -> tuple[Hook, ...]:
+        """Return the hooks of one moment, in their order."""
+        return tuple(h for h in self.hooks if h.at is at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,14 @@ def parse(raw: dict[str, Any], release_name: str) -> Spec | Rejected:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
         return Rejected("InvalidSpec", "; ".join(_advice(item) for item in _causes(error)[:3]))
-    for problem in (_duplicates(spec), _too_long(spec, release_name), _expressions(spec)):
+    problems = (
+        _duplicates(spec),
+        _too_long(spec, release_name),
+        _expressions(spec),
+        _unclear_hook(spec),
+        _checks(spec),
+    )
+    for problem in problems:
         if problem:
             return problem
     return spec
@@ -274,3 +286,27 @@ def _expressions(spec: Spec) -> Rejected | None:
         if expect is not None and (advice := expression.problem(expect)):
             return Rejected("InvalidExpression", f"component {component.name!r}, health.expect: {advice}")
     return None
+
+
+def _unclear_hook(spec: Spec) -> Rejected | None:
+    known: set[str] = set()
+    for hook in spec.hooks:
+        if hook.name in known:
+            return Rejected("InvalidSpec", f"two hooks are named {hook.name!r}: rename one")
+        known.add(hook.name)
+        if (hook.job is None) is (hook.webhook is None):
+            return Rejected("InvalidSpec", f"hook {hook.name!r}: write either job or webhook")
+        if taken := sorted(_NOT_OF_A_HOOK & set(hook.job or ())):
+            text = f"hook {hook.name!r}: remove job.{taken[0]}: the operator starts its Job, and keeps it for its logs"
+            return Rejected("InvalidSpec", text)
+        if hook.irreversible and hook.at is Moment.AFTER_ROLLBACK:
+            text = (
+                f"hook {hook.name!r}: irreversible says what a rollback cannot undo, and it runs after one: remove it"
+            )
+            return Rejected("InvalidSpec", text)
+    return None
+
+
+def _checks(spec: Spec) -> Rejected | None:
+    found = check_spec.problem(spec.checks, {c.name: c.services for c in spec.components})
+    return Rejected(*found) if found else None

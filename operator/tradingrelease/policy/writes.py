@@ -24,6 +24,7 @@ class Resource(StrEnum):
     DEPLOYMENTS = "deployments"
     STORED = "controllerrevisions"
     COMMANDS = "releasecommands"
+    JOBS = "jobs"
     RELEASES = "tradingreleases"
 
 
@@ -69,6 +70,8 @@ class Delete:
     name: str
     uid: str
     version: int | None = None
+    with_pods: bool = False
+    """It stays, marked as going, until its pods are gone."""
 
 
 Write = Create | Merge | Patch | Delete
@@ -135,6 +138,13 @@ def write(step: model.Step, key: Key, uid: str) -> Write:  # noqa: C901, PLR0911
             return Delete(Resource.STORED, step.name, step.uid)
         case model.ForgetOrder():
             return Delete(Resource.COMMANDS, step.name, step.uid)
+        case model.CreateJob():
+            return Create(Resource.JOBS, step.body)
+        case model.StartJob():
+            body = {**guarded(step.uid, step.version), "spec": {"suspend": False}}
+            return Merge(Resource.JOBS, step.name, body)
+        case model.DeleteJob():
+            return Delete(Resource.JOBS, step.name, step.uid, step.version, with_pods=True)
         case _:
             raise AssertionError(f"{type(step).__name__} is not one write")
 

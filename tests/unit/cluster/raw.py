@@ -108,6 +108,20 @@ def pod(name: str = "backend-1", owner: tuple[str, str] = ("ReplicaSet", "backen
     }
 
 
+def job(grace: int | None = None, **status: Any) -> Json:
+    """Return the Job of a hook that has started."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "migrate:1"}]}
+    if grace is not None:
+        pod["terminationGracePeriodSeconds"] = grace
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata("shop-migrate-abc-1", labels={names.RELEASE: "shop", names.HOOK: "migrate"}),
+        "spec": {"suspend": False, "activeDeadlineSeconds": 60, "template": {"spec": pod}},
+        "status": {"startTime": "2026-03-02T12:00:00Z", "active": 1} | status,
+    }
+
+
 def endpoint_slice(*endpoints: Json, ports: list[Json] | None = None, name: str = "backend-x1") -> Json:
     """Return an EndpointSlice of Service backend."""
     return {

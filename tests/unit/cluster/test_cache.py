@@ -1,6 +1,6 @@
 """An older word never undoes a newer one."""
 
-from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, SERVICES, SLICES
+from tradingrelease.cluster.api import DEPLOYMENTS, JOBS, PODS, RELEASES, REPLICASETS, SERVICES, SLICES
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.policy import names
 from tradingrelease.policy.model import Key
@@ -132,3 +132,14 @@ def test_an_object_of_a_list_that_cannot_be_read_keeps_no_other_from_being_known
     del bad["metadata"]["uid"]
     cache.replace(SERVICES, [bad, raw.service("good", 5)], 6)
     assert list(held(cache)) == ["good"]
+
+
+def test_a_job_is_a_hooks_only_if_a_release_made_it():
+    """A foreign one with our label would be waited for by every hook, or deleted as a leftover."""
+    cache, foreign = Cache(), raw.job()
+    foreign["metadata"] |= {"name": "backup", "labels": {names.RELEASE: "shop"}}
+    ours = raw.job()
+    ours["metadata"]["annotations"] = {names.RELEASE_UID: "uid-shop"}
+    cache.store(JOBS, foreign)
+    cache.store(JOBS, ours)
+    assert list(cache.jobs(SHOP)) == [ours["metadata"]["name"]]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from tradingrelease.cluster import project
 from tradingrelease.policy import manifests, names
+from tradingrelease.policy.model import Author
 from tradingrelease.policy.reasons import Action, Cause
 from tradingrelease.policy.spec import Rejected, Spec
 
@@ -42,7 +43,7 @@ def test_a_deployment_is_read_with_its_claims_and_its_proof():
     }
     read = project.deployment(given)
     assert (read.component, read.revision, read.version, read.claims) == ("backend", "abc", 7, {"backend": 41})
-    assert (read.proven, read.served, read.settled, read.available) == (frozenset({"one", "two"}), True, True, 2)
+    assert (read.proven, read.served, read.settled, read.available) == (("one", "two"), True, True, 2)
 
 
 def test_a_deployment_whose_controller_has_not_seen_it_is_not_settled():
@@ -174,6 +175,21 @@ def test_an_order_is_read_with_its_answer():
     assert project.order(given | {"status": {"phase": "Pending", "at": "2026-03-02T12:00:01Z"}}).answered_at is None
 
 
+@pytest.mark.parametrize(
+    ("stored", "author"),
+    [
+        ({}, Author()),
+        ({names.APPLIED_BY: "ci", names.APPLIED_FOR: "anna"}, Author("ci", "anna")),
+        ({names.APPLIED_BY: "ci", names.ON_BEHALF_OF: "anna"}, Author("ci", "anna")),
+        ({names.APPLIED_BY: "ci", names.ON_BEHALF_OF: "bob", names.APPLIED_FOR: "anna"}, Author("ci", "bob")),
+    ],
+    ids=["nobody knows", "stamped", "of an older server", "of one that does not stamp any more"],
+)
+def test_the_author_of_a_release_is_read_as_it_is_stamped_or_else_as_it_is_written(stored, author):
+    metadata = raw.metadata("shop", 3) | {"annotations": stored}
+    assert project.release({"metadata": metadata, "spec": {"version": 7}}).author == author
+
+
 def test_a_release_with_an_unreadable_spec_is_a_release_all_the_same():
     read = project.release({"metadata": raw.metadata("shop", 3), "spec": {"version": 7}})
     assert (read.version, isinstance(read.spec, Rejected)) == (3, True)
@@ -192,3 +208,54 @@ def test_a_stored_spec_that_cannot_be_read_is_none():
     kept = {"metadata": raw.metadata("shop-abc", labels={names.REVISION: "abc"})}
     assert project.stored_spec(kept | {"data": {"spec": {"version": "1"}}}) is None
     assert project.stored_spec(kept) is None
+
+
+@pytest.mark.parametrize("condition", ["Complete", "Failed"])
+def test_a_job_says_when_it_ended_and_what_its_success_means(condition):
+    at = "2026-03-02T12:00:09Z"
+    given = {
+        "metadata": raw.metadata("shop-migrate-x-1", annotations={names.IRREVERSIBLE: "it cannot be undone"}),
+        "spec": {"suspend": False},
+        "status": {"conditions": [{"type": condition, "status": "True", "lastTransitionTime": at}]},
+    }
+    read = project.job(given)
+    assert (read.ended, read.failed, read.irreversible) == (True, condition == "Failed", "it cannot be undone")
+    assert read.ended_at == datetime.fromisoformat(at)
+    assert project.job({**given, "status": {}}).ended_at is None
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [('{"r1":"why","r2":3}', {"r1": "why"}), ("", {}), ("{", {}), ("[1]", {}), ("null", {})],
+)
+def test_marks_on_a_deployment_that_somebody_made_unreadable_say_nothing(written, read):
+    given = raw.deployment()
+    given["metadata"]["annotations"] |= {names.UNSAFE: written}
+    assert project.deployment(given).unsafe == read
+
+
+def test_a_job_whose_pods_are_being_ended_says_why_before_it_has_failed():
+    target = {
+        "type": "FailureTarget",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "message": "it was active longer",
+    }
+    given = raw.job(grace=45, conditions=[target])
+    read = project.job(given)
+    assert (read.ended, read.ending, read.grace.total_seconds()) == (
+        False,
+        "DeadlineExceeded: it was active longer",
+        45,
+    )
+    assert project.job(raw.job()).grace.total_seconds() == 30
+
+
+@pytest.mark.parametrize(
+    ("phase", "over"), [("Running", False), ("Pending", False), ("Failed", True), ("Succeeded", True)]
+)
+def test_a_pod_that_is_being_deleted_is_over_only_when_it_has_ended(phase, over):
+    given = raw.pod(phase=phase)
+    given["metadata"]["deletionTimestamp"] = "2026-03-02T12:00:00Z"
+    read = project.pod(given).pod
+    assert (read.terminating, read.over) == (True, over)

@@ -7,7 +7,7 @@ import pytest
 from tradingrelease.policy import absorb as rules
 from tradingrelease.policy import names
 from tradingrelease.policy.absorb import absorb
-from tradingrelease.policy.model import Answer, Latched, Live, Memory, Record, Retained
+from tradingrelease.policy.model import Answer, Latched, Left, Live, Memory, Record, Retained
 from tradingrelease.policy.reasons import Action, Cause, Outcome
 
 from tests.builders import (
@@ -127,7 +127,7 @@ def rolled_back(release=None, **fields):
 
 def test_after_a_rollback_blue_is_live_and_proven_and_what_it_left_is_latched():
     memory, notes = told(rolled_back(latches=True, reason="HealthFailed"))
-    assert memory.live == Live(V1, NOW, NOW, NOW, 2)
+    assert memory.live == Live(V1, NOW, NOW, NOW, 2, left=Left(V2.revision, V2.version, 1))
     assert memory.latched == (Latched(V2, "HealthFailed", "why", BEFORE),)
     assert [r.stack.version for r in memory.retained] == ["0.9.0"]
     restored, left = memory.history[0], next(e for e in memory.history if e.revision == V2.revision)
@@ -226,7 +226,7 @@ def forgotten(*deployments, selected=BLUE.revision, record=None, **changes):
     return replace(world, **changes)
 
 
-PROVEN = replace(BLUE, proven=frozenset({V1.revision}), served=True)
+PROVEN = replace(BLUE, proven=(V1.revision,), served=True)
 
 
 def test_what_the_services_select_is_taken_over_as_live_and_proven():
@@ -301,10 +301,10 @@ def of(*deployments):
 
 def test_the_revision_of_what_is_found_is_the_one_that_it_was_made_for_if_that_was_proven():
     assert of(BLUE, FRONT) == BLUE.created_for
-    assert of(replace(BLUE, proven=frozenset({BLUE.created_for, "x"}))) == BLUE.created_for
-    both = frozenset({"x", "y"})
+    assert of(replace(BLUE, proven=(BLUE.created_for, "x"))) == BLUE.created_for
+    both = ("y", "x")
     assert of(replace(BLUE, proven=both)) == "x", "it was proven under another revision of the same template"
-    assert of(replace(BLUE, proven=both), replace(FRONT, created_for="z", proven=frozenset({"y"}))) == "y"
+    assert of(replace(BLUE, proven=both), replace(FRONT, created_for="z", proven=("y",))) == "y"
     assert of(BLUE, replace(FRONT, created_for="z")) == names.digest(
         {"backend": BLUE.revision, "frontend": FRONT.revision}
     )
@@ -320,27 +320,27 @@ def left(*deployments):
 
 
 def test_what_is_annotated_as_proven_is_retained_from_now_the_newest_first():
-    older = replace(GREEN, proven=frozenset({"older"}), created_at=BEFORE)
-    newer = replace(a_deployment(version="3.0.0"), proven=frozenset({"newer"}), created_at=NOW)
+    older = replace(GREEN, proven=("older",), created_at=BEFORE)
+    newer = replace(a_deployment(version="3.0.0"), proven=("newer",), created_at=NOW)
     assert left(older, newer) == [("newer", "3.0.0", NOW + DAY), ("older", "2.0.0", NOW + DAY)]
 
 
 @pytest.mark.parametrize(
-    "changes", [{"proven": frozenset()}, {"deleting": True}, {"replicas": 0}, {"component": "other"}], ids=str
+    "changes", [{"proven": ()}, {"deleting": True}, {"replicas": 0}, {"component": "other"}], ids=str
 )
 def test_what_does_not_stand_or_was_not_proven_is_not_retained(changes):
-    assert left(replace(GREEN, **{"proven": frozenset({"x"}), **changes})) == []
+    assert left(replace(GREEN, **{"proven": ("x",), **changes})) == []
 
 
 def test_what_shares_all_its_components_with_live_is_no_rollback_target():
-    both = frozenset({V1.revision, "settings only"})
+    both = (V1.revision, "settings only")
     assert told(forgotten(replace(PROVEN, proven=both)))[0].retained == ()
 
 
 def test_a_target_that_shares_one_component_with_live_is_retained_whole():
     pair = parsed(a_spec("1.0.0", ("backend", "frontend")))
-    front = replace(FRONT, proven=frozenset({V1.revision, "former"}))
-    green = replace(GREEN, proven=frozenset({"former"}), created_at=NOW)
+    front = replace(FRONT, proven=(V1.revision, "former"))
+    green = replace(GREEN, proven=("former",), created_at=NOW)
     services = {"backend": a_service("backend", BLUE.revision), "frontend": a_service("frontend", FRONT.revision)}
     memory, _ = told(forgotten(PROVEN, front, green, spec=pair, services=services))
     (kept,) = memory.retained

@@ -139,7 +139,7 @@ def test_another_component_of_the_same_revision_has_a_role_of_its_own():
 
 
 def test_what_is_proven_is_said_on_its_deployment_so_that_it_outlives_the_release():
-    world = deployment(a_release().live().world(), BLUE, proven=frozenset({"earlier"}))
+    world = deployment(a_release().live().world(), BLUE, proven=("earlier",))
     decision = chores.live_is_annotated(world, NOW)
     notes = {names.SERVED: "true", names.PROVEN: f"earlier,{V1.revision}"}
     assert decision.step == Annotate(BLUE.name, BLUE.uid, BLUE.version, notes)
@@ -149,15 +149,15 @@ def test_what_is_proven_is_said_on_its_deployment_so_that_it_outlives_the_releas
 
 
 def test_the_last_ten_proofs_are_kept_on_it():
-    world = deployment(a_release().live().world(), BLUE, proven=frozenset(f"r{n:02}" for n in range(12)))
+    world = deployment(a_release().live().world(), BLUE, proven=tuple(f"r{n:02}" for n in reversed(range(12))))
     kept = chores.live_is_annotated(world, NOW).step.annotations[names.PROVEN].split(",")
-    assert kept == [*(f"r{n:02}" for n in range(3, 12)), V1.revision]
+    assert kept == [*(f"r{n:02}" for n in range(8, -1, -1)), V1.revision], "the newest, whatever they are called"
 
 
 def test_every_live_deployment_says_so():
     world = a_release(*PAIR).live().world()
     front = a_deployment("frontend")
-    assert chores.live_is_annotated(deployment(world, front, proven=frozenset()), NOW).step.deployment == front.name
+    assert chores.live_is_annotated(deployment(world, front, proven=()), NOW).step.deployment == front.name
 
 
 # --- stored specs -----------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def test_a_clone_is_not_swept_on_its_way_to_become_live_and_is_when_it_failed():
     assert going(remembering(world, latched=(latch,))) == (clone.name, True, False)
     other = replace(latch, reason="CrashLoop")
     assert going(remembering(world, latched=(other,))) is None
-    kept = replace(clone, proven=frozenset({"x"}))
+    kept = replace(clone, proven=("x",))
     assert going(remembering(replace(world, deployments={clone.name: kept}), latched=(latch,))) is None
 
 
@@ -508,7 +508,7 @@ def test_an_answered_order_goes_after_ninety_days():
 @pytest.mark.parametrize(
     ("rule", "world", "reason"),
     [
-        (chores.live_is_annotated, deployment(a_release().live().world(), BLUE, proven=frozenset()), "Proven"),
+        (chores.live_is_annotated, deployment(a_release().live().world(), BLUE, proven=()), "Proven"),
         (chores.live_spec_is_stored, a_release().live().having(stored={}).world(), "SpecRebuilt"),
         (chores.standby_has_its_size, settings(a_release().live().world(), replicas={"backend": 4}), "Scaling"),
         (chores.standby_is_claimed, claimable(), "Claiming"),

@@ -9,6 +9,7 @@ from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Latched, Record, Rest
 from tradingrelease.policy.reasons import Action, Cause, Condition, Outcome, Phase
+from tradingrelease.policy.transitions import told_by_conditions
 
 from tests.builders import NOW, a_deployment, a_release, a_service, a_spec, a_stack, parsed
 
@@ -205,6 +206,24 @@ def test_a_watch_that_stalls_says_why():
         ("False", "Stalled"),
     ]
     assert word(world, held) is Phase.STALLED
+
+
+def test_what_halts_goes_on_halting_while_the_way_out_is_asked_for():
+    """Nobody is told that it is over, or paged once more, at each step of the next candidate."""
+    dead = a_release().live("2.0.0").having(since={signals.dead("backend"): NOW - timedelta(minutes=5)})
+    world = dead.asking(a_spec("3.0.0")).world()
+    world = replace(world, stored=world.stored | {world.wanted.revision: world.wanted})
+    decision = decide(world, NOW)
+    assert (decision.reason, decision.halted[0]) == ("CandidateStarted", "NothingToRollBackTo")
+    assert said(world, Condition.STALLED) == [("True", "NothingToRollBackTo")]
+    after = replace(world, memory=decision.memory)
+    assert word(after) == word(world) == "Stalled"
+    assert said(after, Condition.STALLED) == [("True", "NothingToRollBackTo")]
+    before = {Condition.STALLED: {"status": "True", "reason": "NothingToRollBackTo"}}
+    for look in (world, after):
+        decision = decide(look, NOW)
+        told = replace(look, conditions=before, memory=decision.memory or look.memory)
+        assert list(told_by_conditions(told, compute(told, decision), NOW)) == []
 
 
 def test_what_was_proven_and_serves_nobody_is_an_outage_whatever_the_spec_asks():

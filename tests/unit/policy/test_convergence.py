@@ -3,7 +3,7 @@
 What may differ is the past itself: history, answered orders, uids, versions and times.
 """
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tradingrelease.policy import names
 from tradingrelease.policy.reasons import Action, Condition
@@ -68,7 +68,7 @@ def outcome(sim):
             "live": live.stack, "status": status, "conditions": said}  # fmt: skip
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(histories, histories, st.sampled_from(VERSIONS), st.booleans())
 def test_two_histories_that_end_in_the_same_spec_end_in_the_same_cluster(one, other, version, plainly):
     first, second = (ended(history, version, plainly=plainly) for history in (one, other))

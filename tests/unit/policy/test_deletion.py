@@ -43,7 +43,7 @@ def test_then_nothing_is_left_to_do():
 
 @pytest.mark.parametrize(
     ("changes", "selected"),
-    [({"served": True}, False), ({"proven": frozenset({"x"})}, False), ({}, True)],
+    [({"served": True}, False), ({"proven": ("x",)}, False), ({}, True)],
     ids=["it served", "it was proven", "a Service selects it"],
 )
 def test_what_served_or_may_serve_stays(changes, selected):

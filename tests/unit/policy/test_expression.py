@@ -43,7 +43,7 @@ def test_what_costs_little_is_taken(expression):
         ("response.json.all(x, x + x != '')", "compare the item with values"),
         ("response.body.matches('ok')", "use contains(), startsWith(), endsWith() or =="),
         ("matches(response.body, response.body)", "use contains(), startsWith(), endsWith() or =="),
-        ("response.json.all(x, y == 1)", "unknown name 'y'; use response.status"),
+        ("response.json.all(x, y == 1)", "unknown name 'y' at 1:22; use response.status"),
         ("response.status ==", "rror"),
     ],
 )

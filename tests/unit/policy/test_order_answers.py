@@ -8,7 +8,7 @@ from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Answer, Latched, Rest, Stack, Switch
 from tradingrelease.policy.reasons import Action, Cause, Outcome
 from tradingrelease.policy.rules.candidate import spec_has_its_candidate
-from tradingrelease.policy.rules.orders import orders_are_answered
+from tradingrelease.policy.rules.orders import aborted, orders_are_answered
 
 from tests.builders import NOW, a_deployment, a_pod, a_release, a_spec, a_stack, an_order
 
@@ -206,6 +206,36 @@ def test_a_retry_after_a_failed_adoption_lets_it_begin_anew_without_a_candidate(
     latch = Latched(Stack(V2.revision, "2.0.0", ()), "AdoptionFailed", "", NOW)
     memory = orders_are_answered(replace(world, memory=replace(world.memory, latched=(latch,))), NOW).memory
     assert (memory.candidate, memory.latched, memory.answers[0].reason) == (None, (), "Retrying")
+
+
+# --- what ends a switch under way -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "revision", "ends"),
+    [
+        (Action.ABORT, V2.revision, True),
+        (Action.ABORT, V1.revision, False),
+        (Action.ROLLBACK, V2.revision, True),
+        (Action.ROLLBACK, V1.revision, True),
+        (Action.ROLLBACK, V3.revision, False),
+        (Action.PAUSE, V2.revision, False),
+    ],
+)
+def test_an_abort_of_the_candidate_and_a_rollback_of_either_side_end_a_switch(action, revision, ends):
+    order, settled = an_order(action, revision), an_order(action, revision, uid="settled", phase="Done")
+    world = a_release().live("1.0.0").candidate("2.0.0").having(orders=(settled, order)).world()
+    assert aborted(world) == (order if ends else None)
+    told = replace(world.memory, answers=(Answer(order.uid, "Done", "", ""),))
+    assert aborted(replace(world, memory=told)) is None
+
+
+def test_without_a_candidate_or_a_live_one_an_order_of_the_other_ends_it():
+    abort, back = an_order(Action.ABORT, V1.revision), an_order(Action.ROLLBACK, V1.revision)
+    assert aborted(a_release().live("1.0.0").having(orders=(abort,)).world()) is None
+    assert aborted(a_release().live("1.0.0").having(orders=(abort, back)).world()) == back
+    assert aborted(a_release().candidate("1.0.0").having(orders=(back,)).world()) == back
+    assert aborted(a_release().having(orders=(abort, back)).world()) is None
 
 
 # --- pause, resume ----------------------------------------------------------------------------------------------------

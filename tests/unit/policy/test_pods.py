@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tradingrelease.policy import pods
+from tradingrelease.policy import pod_book, pods
 
 from tests.builders import NOW, a_container, a_deployment, a_pod, a_release, a_service, a_stack
 
@@ -94,15 +94,16 @@ def test_a_pod_without_a_node_is_trouble_until_it_has_an_address():
     ids=["crash", "out of memory", "before", "well ended", "lost with its node", "unknown", "no time"],
 )
 def test_a_container_that_dies_by_itself_is_a_crash(container, counts):
-    world = a_release().live().having(pods=(a_pod(BLUE, containers=(a_container(**container),)),)).world()
-    assert bool(pods.crashed_since(world, BLUE, NOW)) is counts
+    pod = a_pod(BLUE, containers=(a_container(restarts=1, **container),))
+    assert bool(pod_book.since(pod_book.noted({}, [pod]), [pod], NOW)) is counts
 
 
 def test_a_container_lost_with_its_node_hides_no_crash_of_another():
     lost = a_container("lost", died="Unknown", exit_code=255, died_at=NOW)
     crashed = a_container("crashed", died="Error", exit_code=1, died_at=NOW, restarts=1)
-    world = a_release().live().having(pods=(a_pod(BLUE, containers=(lost, crashed)),)).world()
-    assert "container crashed: crashed 1 times" in pods.crashed_since(world, BLUE, BEFORE)
+    pod = a_pod(BLUE, containers=(lost, crashed))
+    found = pod_book.since(pod_book.noted({}, [pod]), [pod], BEFORE)
+    assert ["container crashed: crashed 1 times" in incident.text for incident in found] == [True]
 
 
 # --- standing ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 The invariants themselves are held by `tests.simulator.Watchdog`, on every write of every history.
 """
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tradingrelease.policy import acts, names, pods
 from tradingrelease.policy.reasons import Action, Condition
@@ -132,7 +132,7 @@ def told(history, *, plainly):
     return sim
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(histories, st.booleans())
 def test_no_history_breaks_an_invariant_and_a_good_spec_is_live_in_the_end(history, plainly):
     sim = told(history, plainly=plainly)
@@ -145,7 +145,7 @@ def test_no_history_breaks_an_invariant_and_a_good_spec_is_live_in_the_end(histo
     assert (sim.live, sim.condition(Condition.READY)) == ("9.0.0", ("True", "Proven")), sim.transcript
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(histories, st.booleans())
 def test_what_has_settled_is_silent(history, plainly):
     sim = told(history, plainly=plainly)
@@ -158,7 +158,7 @@ def test_what_has_settled_is_silent(history, plainly):
     assert before == sim.version, sim.transcript
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(histories)
 def test_a_rollback_of_a_standing_blue_takes_no_time(history):
     sim = told(history, plainly=False)

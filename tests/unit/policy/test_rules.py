@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tradingrelease.policy import acts, names, pods, signals, sizes
+from tradingrelease.policy import acts, names, pod_book, pods, signals, sizes
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Backing, Claim, CreateDeployment, Mark, Rest, Restore, Retire, Scale, Switch
@@ -257,8 +257,8 @@ def test_a_crash_in_the_second_of_the_switch_counts_since_a_kubelet_tells_whole_
     deployment, switched = a_deployment(), NOW + timedelta(seconds=0.4)
     died_at = (switched + timedelta(seconds=seconds)).replace(microsecond=0)
     container = a_container(restarts=1, died="Error", exit_code=3, died_at=died_at)
-    world = a_release().live().having(pods=(a_pod(deployment, containers=(container,)),)).world()
-    assert bool(pods.crashed_since(world, deployment, switched)) is counts
+    pod = a_pod(deployment, containers=(container,))
+    assert bool(pod_book.since(pod_book.noted({}, [pod]), [pod], switched)) is counts
 
 
 def test_a_pod_that_no_node_takes_is_trouble_since_it_was_refused():
@@ -366,7 +366,7 @@ def test_a_live_deployment_that_was_deleted_is_made_anew_with_its_claims():
 def test_a_retained_deployment_that_was_made_anew_is_said_to_be_proven_so_that_it_outlives_the_release():
     world = a_release().promoted().world()
     name, blue = next((n, d) for n, d in world.deployments.items() if d.created_version == "1.0.0")
-    anew = replace(blue, served=False, proven=frozenset())
+    anew = replace(blue, served=False, proven=())
     step = decide(replace(world, deployments={**world.deployments, name: anew}), NOW).step
     assert (step.deployment, step.annotations[names.SERVED]) == (name, "true")
     assert step.annotations[names.PROVEN] == world.memory.retained[0].stack.revision

@@ -8,16 +8,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tradingrelease.policy import names
+from tradingrelease.policy.check_spec import Check, HttpCheck, LogsCheck, PodsCheck, PrometheusCheck
+from tradingrelease.policy.fields import duration
 from tradingrelease.policy.spec import (
+    Asked,
     Component,
     FailFast,
     Health,
+    Hook,
     HttpGet,
     Rejected,
     Retain,
     Spec,
     Watch,
-    duration,
+    Webhook,
     parse,
 )
 
@@ -101,7 +105,7 @@ def test_an_expression_that_does_not_compile_is_refused_with_the_compilers_words
 def test_an_unknown_name_in_an_expression_is_refused_with_those_that_there_are():
     found = rejected(a_spec(components=(a_component(health=a_health(expect="respnse.status == 200")),)))
     assert found.message == (
-        "component 'backend', health.expect: unknown name 'respnse'; use response.status, response.json, "
+        "component 'backend', health.expect: unknown name 'respnse' at 1:1; use response.status, response.json, "
         "response.body or release.version"
     )
 
@@ -224,6 +228,14 @@ def properties(*path):
         (Component, ("components",)),
         (Health, ("components", "health")),
         (HttpGet, ("components", "health", "httpGet")),
+        (Hook, ("hooks",)),
+        (Webhook, ("hooks", "webhook")),
+        (Asked, ("approvals",)),
+        (Check, ("checks",)),
+        (HttpCheck, ("checks", "http")),
+        (PrometheusCheck, ("checks", "prometheus")),
+        (LogsCheck, ("checks", "logs")),
+        (PodsCheck, ("checks", "pods")),
         (FailFast, ("failFast",)),
         (Watch, ("watch",)),
         (Retain, ("retain",)),
@@ -241,9 +253,9 @@ def test_the_defaults_are_those_of_the_schema(part, path):
 
     def theirs(field):
         value = field.get("default")
-        return (
-            duration(value) if "duration" in str(field.get("x-kubernetes-validations", "")) and value else value or None
-        )
+        value = tuple(value) if isinstance(value, list) else value
+        spans = "duration" in str(field.get("x-kubernetes-validations", "")) and isinstance(value, str)
+        return (duration(value) if spans else value) or None
 
     schema = properties(*path)
     fields = {field.alias: ours(field) for name, field in part.model_fields.items() if not field.is_required()}

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from tradingrelease.policy import names
 from tradingrelease.policy.decide import decide
-from tradingrelease.policy.model import Answer, Record, Switch
+from tradingrelease.policy.model import Answer, CreateDeployment, Job, Record, Rest, Switch
 from tradingrelease.policy.reasons import Action, Cause
 from tradingrelease.policy.rules.orders import aborted
 from tradingrelease.policy.rules.switching import a_switch_is_one_act, unavailable
 
-from tests.builders import NOW, a_deployment, a_release, a_service, a_spec, a_stack, an_order
+from tests.builders import KEY, NOW, a_deployment, a_release, a_service, a_spec, a_stack, an_order
 
 PAIR = ("backend", "frontend")
 LIVE, GREEN = a_stack("1.0.0", PAIR), a_stack("2.0.0", PAIR)
@@ -143,3 +144,75 @@ def test_at_the_first_release_it_is_undone_to_nothing():
 def test_without_an_act_the_rule_is_silent():
     assert a_switch_is_one_act(a_release().live().world(), NOW) is None
     assert decide(halfway(), NOW).rule == "a_switch_is_one_act"
+
+
+# --- across an irreversible hook --------------------------------------------------------------------------------------
+
+MARK = "hook migrate of version 2.0.0 (abc) cannot be undone"
+
+
+def no_way_back(**changes):
+    """Return a world in which half a switch lies across an irreversible hook that succeeded."""
+    world = halfway(**changes)
+    return replace(world, memory=replace(world.memory, live=replace(world.memory.live, unsafe=MARK)))
+
+
+def lacking(world, *components):
+    """Return a world in which Deployments of the candidate have no available pod."""
+    lost = {names.deployment_name(KEY.name, m.name, m.revision) for m in GREEN.members if m.name in components}
+    found = {n: replace(d, available=0) if n in lost else d for n, d in world.deployments.items()}
+    return replace(world, deployments=found)
+
+
+@pytest.mark.parametrize("action", [Action.ABORT, Action.ROLLBACK])
+def test_only_a_forced_order_undoes_half_a_switch_across_an_irreversible_hook(action):
+    refused = a_switch_is_one_act(no_way_back(orders=(an_order(action, GREEN.revision),)), NOW)
+    assert (refused.reason, refused.memory.answers[0].phase) == ("RollbackUnsafe", "Refused")
+    assert MARK in refused.because
+    assert causes(no_way_back(orders=(an_order(action, GREEN.revision, force=True, reason="I looked"),))) == BACK
+
+
+def test_a_forced_order_is_carried_out_behind_one_that_is_refused():
+    orders = (
+        an_order(Action.ABORT, GREEN.revision, uid="1"),
+        an_order(Action.ABORT, GREEN.revision, uid="2", force=True),
+    )
+    world = no_way_back(orders=orders)
+    refused = a_switch_is_one_act(world, NOW)
+    assert causes(replace(world, memory=refused.memory)) == BACK
+
+
+def test_half_a_switch_across_an_irreversible_hook_goes_on_to_what_is_available():
+    """What was moved already is lost either way: its other half is not left to code that is older than the hook."""
+    assert causes(lacking(no_way_back(), "backend")) == FORWARD
+    assert causes(lacking(halfway(), "backend")) == BACK
+
+
+def test_half_a_switch_across_an_irreversible_hook_holds_still_before_what_is_not_available():
+    decision = decide(lacking(no_way_back(), "frontend"), NOW)
+    assert (type(decision.step), decision.reason, decision.stalled) == (Rest, "RollbackUnsafe", True)
+    assert f"Deployment {FRONTEND.name} has no available pod; {MARK}" in decision.because
+
+
+def test_half_a_switch_holds_still_while_nobody_knows_how_an_irreversible_hook_ended():
+    going = Job(
+        "shop-migrate", "uid", 1, "migrate", GREEN.revision, "1", "uid", suspended=False, ends_at=None, ended=False, failed=False,
+        reason="", message="", irreversible=MARK,
+    )  # fmt: skip
+    assert causes(lacking(halfway(jobs={going.name: going}), "frontend")) is Rest
+
+
+def test_what_is_gone_of_half_a_switch_with_no_way_back_is_recreated():
+    world = no_way_back()
+    rest = {n: d for n, d in world.deployments.items() if n != FRONTEND.name}
+    step = a_switch_is_one_act(replace(world, deployments=rest), NOW).step
+    assert (type(step), step.name) == (CreateDeployment, FRONTEND.name)
+
+
+def test_at_the_first_release_there_is_nothing_to_go_back_to_and_so_no_way_that_is_closed():
+    going = Job(
+        "shop-migrate", "uid", 1, "migrate", "older", "1", "uid", suspended=False, ends_at=None, ended=False, failed=False,
+        reason="", message="", irreversible=MARK,
+    )  # fmt: skip
+    world = lacking(halfway(jobs={going.name: going}), "frontend")
+    assert causes(replace(world, memory=replace(world.memory, live=None))) == BACK

@@ -57,7 +57,6 @@ def changes_near(zone, now):
 # --- weekly -----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(hours, instants)
 @example(Hours(("Sunday",), 150, 210, "America/New_York"), at("2026-03-08T07:15:00Z"))
 @example(Hours(("Sunday",), 90, 120, "America/New_York"), at("2026-11-01T06:45:00Z"))
@@ -67,14 +66,12 @@ def test_every_moment_whose_wall_clock_is_inside_is_frozen(found, now):
         assert look(Weekly((found,)), now).active
 
 
-@settings(deadline=None)
 @given(hours, instants)
 def test_away_from_a_change_of_the_clock_nothing_else_is_frozen(found, now):
     if not changes_near(found.zone, now):
         assert look(Weekly((found,)), now).active == reads_inside(found, now)
 
 
-@settings(deadline=None)
 @given(st.lists(hours, min_size=1, max_size=3), instants)
 def test_the_end_that_is_said_is_the_first_moment_that_is_free(several, now):
     window = Weekly(tuple(several))
@@ -171,7 +168,7 @@ class Market:
         return self.known.is_open_at_time(pd.Timestamp(now), side="left", ignore_breaks=True)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(in_the_calendar)
 def test_a_session_is_frozen_exactly_while_the_market_is_open(market, now):
     opened, calendar = market.is_open(now), market.calendar
@@ -187,7 +184,7 @@ def test_opens_closes_holidays_and_early_closes_are_those_of_the_market(market):
     assert inside == set(calendar.sessions)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(in_the_calendar, st.integers(0, 90), st.integers(0, 90), st.sampled_from(Part))
 def test_before_and_after_make_a_frozen_time_longer_and_never_shorter(market, now, before, after, part):
     calendar = market.calendar

@@ -22,19 +22,22 @@ STEPS = (
     model.Scale("d", "u", 7, 2),
     model.Own("d", "u", 7, owned=True),
     model.Restore("d", "u", 7, {"spec": {}}),
+    model.StartJob("job", "u", 7),
     model.PatchPreview("backend-preview", 7, BODY),
 )
 CREATIONS = (
     model.CreateDeployment("d", BODY),
     model.CreatePreview("backend-preview", BODY),
     model.StoreSpec("x", BODY),
+    model.CreateJob("x", BODY),
 )
 DELETIONS = (
     model.DeletePreview("backend-preview", "u"),
     model.ForgetSpec("shop-x", "u"),
     model.ForgetOrder("order", "u"),
+    model.DeleteJob("job", "u", 3),
 )
-READS = (model.Rest, model.DryRun, model.Ask, model.ConfirmDead)
+READS = (model.Rest, model.DryRun, model.Ask, model.ConfirmDead, model.ConfirmGone)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
@@ -42,7 +45,10 @@ def test_a_change_is_bound_to_the_version_that_was_looked_at(step):
     match writes.write(step, KEY, UID):
         case Merge(resource, _, body):
             guard = {k: body["metadata"].get(k) for k in ("resourceVersion", "uid")}
-            assert guard == {"resourceVersion": "7", "uid": "u" if resource is Resource.DEPLOYMENTS else None}
+            assert guard == {
+                "resourceVersion": "7",
+                "uid": "u" if resource in {Resource.DEPLOYMENTS, Resource.JOBS} else None,
+            }
         case Patch(_, _, operations):
             tests = {o["path"]: o["value"] for o in operations if o["op"] == "test"}
             assert tests == {"/metadata/uid": "u", "/metadata/resourceVersion": "7"}

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import accept, acts, manifests, names
-from tradingrelease.policy.absorb import drop_candidate, latch_candidate, promoted, remember
+from tradingrelease.policy import accept, acts, approvals, checks, manifests, names
+from tradingrelease.policy.absorb import drop_candidate, promoted, remember
+from tradingrelease.policy.hooks import begun, next_attempt
 from tradingrelease.policy.model import (
     Candidate,
     CreateDeployment,
@@ -28,6 +29,7 @@ from tradingrelease.policy.model import (
     Service,
     Settings,
     Stack,
+    Waiting,
     World,
     scope,
     stack_for,
@@ -35,6 +37,9 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import troubles
 from tradingrelease.policy.probes import unprobeable
 from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.rules.approvals import approvals_come_before_the_switch, waits_before_the_switch
+from tradingrelease.policy.rules.attempts import failed
+from tradingrelease.policy.rules.hooks import not_by_manifest
 from tradingrelease.policy.rules.orders import roll_back
 from tradingrelease.policy.sizes import candidate_size, wanted_replicas
 from tradingrelease.policy.spec import Component, Spec
@@ -86,6 +91,8 @@ def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
     if latch := memory.latch_of(spec.revision):
         return _not_again(world, spec, latch, now, rule)
     if retained := next((r for r in memory.retained if r.stack.revision == spec.revision), None):
+        if refused := not_by_manifest(world, retained, now, rule):
+            return refused
         since = world.since.get("rollback-asked", now)
         because = f"the spec asks for version {spec.version} again, which is retained and proven"
         return roll_back(world, retained, now, since, because=because, order="", latches=False, reason="AskedBySpec")
@@ -101,6 +108,7 @@ def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
 
 def _begin(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
     memory = world.memory
+    waited = memory.waiting
     notes: tuple[Note, ...] = ()
     if memory.candidate:
         old, attempt = memory.candidate.stack, memory.candidate.attempt
@@ -113,12 +121,34 @@ def _begin(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
                 f"{old.revision}/{attempt}/{world.generation}",
             ),
         )
-    tried = sum(1 for entry in memory.history if entry.revision == spec.revision)
-    candidate = Candidate(stack_for(spec), tried + 1, now)
+    candidate = Candidate(
+        stack_for(spec),
+        next_attempt(world, spec.revision),
+        now,
+        hooks=begun(spec),
+        gates=approvals.begun(spec),
+        author=waited.author if waited and waited.revision == spec.revision else world.author,
+    )
     text = f"version {spec.version} ({spec.revision}) is deployed and verified before it gets traffic"
     note = Note("CandidateStarted", text, f"{spec.revision}/{candidate.attempt}/{world.generation}")
-    memory = replace(memory, candidate=candidate)
+    memory = replace(memory, candidate=candidate, waiting=None)
     return Decision(Rest(), rule, "CandidateStarted", text, memory=memory, notes=(*notes, note))
+
+
+def author_is_kept(world: World) -> Memory | None:
+    """Remember who applied a revision that waits to begin, before somebody else touches the release; None: it is known.
+
+    Asked only where a release waits: one that begins at once notes its author by that.
+    """
+    spec, memory = world.wanted, world.memory
+    if spec is None:
+        return None
+    waiting = memory.waiting
+    if memory.stack_of(spec.revision):
+        waiting = None
+    elif waiting is None or waiting.revision != spec.revision:
+        waiting = Waiting(spec.revision, world.author)
+    return None if waiting == memory.waiting else replace(memory, waiting=waiting)
 
 
 def _superseded(world: World, spec: Spec, now: datetime, rule: str) -> Decision:
@@ -161,6 +191,8 @@ def _settings_only(world: World, spec: Spec, now: datetime, rule: str) -> Decisi
         memory = drop_candidate(memory, "Superseded", f"version {spec.version} was asked for", now, Outcome.SUPERSEDED)
     watch_since = live.watch_since if live.proven_at else now
     text = f"version {spec.version} ({spec.revision}) runs the live component revisions: settings only"
+    if spec.hooks or spec.approvals:
+        text += "; nothing is deployed, so no hook of it runs and nobody is asked: change a template where they should"
     entry = HistoryEntry(
         spec.revision, spec.version, Outcome.SETTINGS_ONLY, now, None, live.proven_at and now, text, "spec"
     )
@@ -263,15 +295,12 @@ def _spent(pod: Pod) -> bool:
 
 
 def _retained(world: World, member: Member) -> bool:
-    return any(
-        m.revision == member.revision and m.name == member.name for r in world.memory.retained for m in r.stack.members
-    )
+    return any(r.stack.shares(member) for r in world.memory.retained)
 
 
 def _serves(world: World, member: Member) -> bool:
     live = world.memory.live
-    same = live.stack.member(member.name) if live else None
-    return same is not None and same.revision == member.revision
+    return live is not None and live.stack.shares(member)
 
 
 def _previews(world: World, candidate: Candidate, rule: str) -> Decision | None:
@@ -308,6 +337,8 @@ class Pending:
     available: bool
     """Its replicas are all there; what lacks is evidence."""
     component: str = ""
+    stalled: bool = False
+    """Only a person can help."""
 
 
 def candidate_may_fail(world: World, now: datetime) -> Decision | None:
@@ -326,7 +357,7 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
         for trouble in troubles(world, deployment, limit, candidate.started_at):
             if trouble.fatal or now - trouble.since > spec.fail_fast.stuck_for:
                 after = "" if trouble.fatal else f" for {_seconds(now - trouble.since)}"
-                return _fail(
+                return failed(
                     world,
                     candidate,
                     trouble.reason,
@@ -335,28 +366,17 @@ def candidate_may_fail(world: World, now: datetime) -> Decision | None:
                     rule,
                 )
         lacking = next((p for p in pending(world) if p.component == component.name), None)
-        # To want no replicas is never a failure; nor is a freeze, and it may last for days.
-        if (
-            lacking
-            and not candidate.idle
-            and not candidate.held
-            and now - candidate.deadline_from > component.progress_deadline
-        ):
+        # To want no replicas is never a failure; nor is a freeze, nor to wait for people: it may last for days.
+        waits = candidate.idle or candidate.held or waits_before_the_switch(candidate)
+        if lacking and not waits and now - candidate.deadline_from > component.progress_deadline:
             limit_text = _seconds(component.progress_deadline)
             text = f"component {component.name}: not verified within {limit_text}: {lacking.message}"
-            return _fail(world, candidate, "DeadlineExceeded", text, now, rule)
+            return failed(world, candidate, "DeadlineExceeded", text, now, rule)
     return None
 
 
 def _seconds(span: timedelta) -> str:
     return f"{span.total_seconds():.0f} s"
-
-
-def _fail(world: World, candidate: Candidate, reason: str, message: str, now: datetime, rule: str) -> Decision:
-    memory: Memory = latch_candidate(world.memory, reason, message, now, Outcome.FAILED)
-    text = f"version {candidate.stack.version} ({candidate.stack.revision}) failed: {message}"
-    note = Note(reason, text, f"{candidate.stack.revision}/{candidate.attempt}/failed", warning=True)
-    return Decision(Rest(), rule, reason, text, memory=memory, notes=(note,))
 
 
 def first_pending(world: World) -> Pending | None:
@@ -379,6 +399,15 @@ def pending(world: World) -> Iterator[Pending]:
         yield from _of(member, _not_resolved(world, member))
     for member in candidate.stack.members:
         yield from _of(member, _not_healthy(world, candidate, member))
+    for lack in checks.lacking(world, checks.candidate(world)):
+        yield Pending(lack.reason, lack.message, True, lack.component, lack.stalled)  # noqa: FBT003
+
+
+def stands(world: World) -> bool:
+    """Tell whether the candidate has its replicas, each an endpoint of its previews: what checks are begun on."""
+    candidate = world.memory.candidate
+    members = candidate.stack.members if candidate else ()
+    return not any(any(_not_available(world, m)) or any(_not_resolved(world, m)) for m in members)
 
 
 def _of(member: Member, found: Iterator[Pending]) -> Iterator[Pending]:
@@ -468,7 +497,8 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
     if candidate is None:
         return None
     if lacking := first_pending(world):
-        return Decision(Rest(), rule, lacking.reason, lacking.message, look_again=_deadline(world, candidate, now))
+        wait = _deadline(world, candidate, now)
+        return Decision(Rest(), rule, lacking.reason, lacking.message, look_again=wait, stalled=lacking.stalled)
     if world.memory.paused:
         return Decision(
             Rest(),
@@ -476,6 +506,8 @@ def traffic_is_on_the_candidate(world: World, now: datetime) -> Decision | None:
             "Paused",
             f"version {candidate.stack.version} is verified and waits: the release is paused",
         )
+    if waiting := approvals_come_before_the_switch(world, now):
+        return waiting
     because = f"version {candidate.stack.version} ({candidate.stack.revision}) is verified on every pod"
     record = Record(
         act=0, cause=Cause.PROMOTE, to=candidate.stack.revision, origin=live.stack.revision if live else "",

@@ -80,7 +80,7 @@ def live_is_annotated(world: World, _: datetime) -> Decision | None:
 
 
 def _proven(deployment: Deployment, stack: Stack) -> Decision:
-    proven = ",".join([*sorted(deployment.proven)[-9:], stack.revision])
+    proven = ",".join([*deployment.proven[-9:], stack.revision])
     annotations = {names.SERVED: "true", names.PROVEN: proven}
     step = Annotate(deployment.name, deployment.uid, deployment.version, annotations)
     text = f"Deployment {deployment.name} is proven as part of {stack.revision}"

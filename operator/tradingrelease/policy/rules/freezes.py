@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from tradingrelease.policy.approvals import waiting_anew
 from tradingrelease.policy.freezes import Hold, latest
 from tradingrelease.policy.model import Candidate, Decision, Note, Rest, World
+from tradingrelease.policy.reasons import Consent, Progress
 from tradingrelease.policy.rules.candidate import first_pending
 from tradingrelease.policy.rules.overrides import lifted, subject
 
@@ -19,8 +21,6 @@ START, SWITCH = "Start", "Switch"
 
 def in_force(world: World, now: datetime) -> Hold | None:
     """Return the freeze that holds the release now and ends last, unless people have lifted it."""
-    if not world.freezes:
-        return None
     what = subject(world)
     return latest((freeze for freeze in world.freezes if not lifted(world.memory, freeze, what)), now)
 
@@ -55,26 +55,40 @@ def candidate_may_start(world: World, now: datetime) -> Decision | None:
         return _waits(rule, _text(candidate, "waits to start", found), found, now)
     if found and not _begun(world, candidate):
         return _held(world, candidate, START, _text(candidate, "waits to start", found), rule)
-    if candidate.held and not found and (candidate.held == START or first_pending(world)):
+    asked = any(gate.phase is Consent.WAITING for gate in candidate.gates)
+    if candidate.held and not found and (candidate.held == START or asked or first_pending(world)):
         return _thawed(world, candidate, rule, now)
     return None
 
 
 def _begun(world: World, candidate: Candidate) -> bool:
-    """Tell whether anything was deployed for this attempt. What stood before it, failed or retained, does not count."""
+    """Tell whether a hook has begun, or anything was deployed or previewed for this attempt.
+
+    What stood before it, failed or retained, does not count, until a preview leads to it.
+    """
+    if any(run.phase is not Progress.PENDING for run in candidate.hooks):
+        return True
     # Creation times have whole seconds: what was made for this attempt must not look older than it.
     since = candidate.started_at - timedelta(seconds=1)
-    members = ((m, world.deployment(m.name, m.revision)) for m in candidate.stack.members)
-    return any(d is not None and d.created_at >= since for _, d in members)
+    live = world.memory.live
+    previewed = {(service.preview_of, service.selected) for service in world.services.values()}
+    for member in candidate.stack.members:
+        deployment = world.deployment(member.name, member.revision)
+        if deployment is None:
+            continue
+        if deployment.created_at >= since:
+            return True
+        is_new = deployment.replicas > 0 and not (live and live.stack.shares(member))
+        if is_new and any((name, member.revision) in previewed for name in member.services):
+            return True
+    return False
 
 
 def candidate_may_switch(world: World, now: datetime) -> Decision | None:
     """Hold a verified candidate before the first patch of its switch."""
     rule, candidate = "candidate_may_switch", world.memory.candidate
-    if candidate is None or not world.freezes or first_pending(world) or _selected(world, candidate):
-        return None
     found = in_force(world, now)
-    if found is None:
+    if candidate is None or found is None or first_pending(world) or _selected(world, candidate):
         return None
     text = _text(candidate, "is verified and waits", found)
     return _waits(rule, text, found, now) if candidate.held else _held(world, candidate, SWITCH, text, rule)
@@ -110,11 +124,11 @@ def _held(world: World, candidate: Candidate, where: str, text: str, rule: str) 
 def _thawed(world: World, candidate: Candidate, rule: str, now: datetime) -> Decision:
     # One that waited to start starts now: crashes of an earlier attempt's pods, seen while it waited, are not its own.
     freed = (
-        replace(candidate, held="", started_at=now)
+        replace(candidate, held="", started_at=now, counted_from=None)
         if candidate.held == START
         else replace(candidate, held="", counted_from=now)
     )
-    memory = replace(world.memory, candidate=freed)
+    memory = replace(world.memory, candidate=waiting_anew(freed, now))
     text = f"version {candidate.stack.version} ({candidate.stack.revision}) goes on: no freeze holds it any more"
     note = Note("Thawed", text, f"{candidate.stack.revision}/{candidate.attempt}/{now.isoformat()}")
     return Decision(Rest(), rule, "Thawed", text, memory=memory, notes=(note,))

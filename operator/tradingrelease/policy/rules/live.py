@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from tradingrelease.policy import acts, drift, manifests, names, signals
+from tradingrelease.policy import acts, checks, drift, manifests, names, signals
 from tradingrelease.policy.absorb import close
+from tradingrelease.policy.hooks import pending_after_switch
 from tradingrelease.policy.model import (
     Ask,
     ConfirmDead,
@@ -29,9 +30,10 @@ from tradingrelease.policy.model import (
     World,
     scope,
 )
-from tradingrelease.policy.pods import crashed_since, not_standing, ready
+from tradingrelease.policy.pods import not_standing, ready
 from tradingrelease.policy.probes import pod_targets
 from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.rules.hooks import failed_after_switch, halted
 from tradingrelease.policy.spec import Component, Watch
 
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -228,6 +230,8 @@ def live_is_healthy(world: World, now: datetime) -> Decision | None:
     if target is None:
         text = f"{failure.message}; no proven revision is retained to roll back to"
         return Decision(Rest(), rule, "NothingToRollBackTo", text, look_again=timedelta(seconds=5), stalled=True)
+    if held := halted(world, target, failure.message, rule):
+        return held
     if failure.dead:
         return _dead(world, live, target, failure, now, rule)
     return _unwell(world, live, target, failure, now, rule)
@@ -246,17 +250,21 @@ def failing(world: World, live: Live, now: datetime) -> Failure | None:
                 return Failure("NoEndpoint", text, dead=name)
     if live.proven_at is not None:
         return None
+    if text := failed_after_switch(world, live):
+        return Failure("HookFailed", text)
     for member in live.stack.members:
         deployment = world.deployment(member.name, member.revision)
         if deployment is None or deployment.replicas == 0:
             continue
         if found := _member_failing(world, live, member, deployment):
             return found
-    return None
+    judged = checks.watched(world)
+    check = judged and (checks.pods_failing(world, judged) or checks.failing(world, judged))
+    return Failure(*check) if check else None
 
 
 def _member_failing(world: World, live: Live, member: Member, deployment: Deployment) -> Failure | None:
-    if text := crashed_since(world, deployment, _switched(world, live)):
+    if text := checks.crashed(world, live, member, deployment):
         return Failure("Crashed", f"component {member.name} crashed in its watch: {text}")
     health = world.health_of(live.stack.revision, member.name)
     if health is None:
@@ -269,12 +277,6 @@ def _member_failing(world: World, live: Live, member: Member, deployment: Deploy
             text = f"component {member.name}, pod {pod.name}: health failed {times}: {streak.last}"
             return Failure("HealthFailed", text)
     return None
-
-
-def _switched(world: World, live: Live) -> datetime:
-    """Return when live's switch was written: a crash counts also if nobody had seen the switch complete by then."""
-    written = (e.switched for e in world.memory.history if e.revision == live.stack.revision and e.switched)
-    return min(next(written, live.since), live.since)
 
 
 def next_death(world: World, now: datetime) -> timedelta | None:
@@ -329,7 +331,7 @@ def _question(world: World, stack: Stack) -> Ask:
 
 def _unanswered(world: World, stack: Stack, live: Stack, passed: frozenset[str]) -> str:
     for member in stack.members:
-        if (same := live.member(member.name)) and same.revision == member.revision:
+        if live.shares(member):
             continue
         deployment = world.deployment(member.name, member.revision)
         own = {pod.uid for pod in world.pods_of(deployment)} if deployment else set()
@@ -348,7 +350,11 @@ def live_is_proven(world: World, now: datetime) -> Decision | None:
         return None
     spec = world.spec_of(live.stack.revision)
     ends = live.watch_since + (spec.watch if spec else Watch()).for_
+    if pending_after_switch(live.hooks):
+        return None
     if now < ends or signals.unread(world) or any_dead(world) or failing(world, live, now):
+        return None
+    if any(checks.lacking(world, checks.watched(world))):
         return None
     history = close(
         world.memory.history,

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import acts
-from tradingrelease.policy.absorb import answer, latch_candidate, rolled_back
+from tradingrelease.policy import acts, approvals
+from tradingrelease.policy.absorb import answer, forced_at, latch_candidate, rolled_back
+from tradingrelease.policy.hooks import next_attempt
 from tradingrelease.policy.model import (
     Answer,
     Candidate,
@@ -23,6 +24,7 @@ from tradingrelease.policy.model import (
 from tradingrelease.policy.pods import not_standing, size
 from tradingrelease.policy.reasons import Action, Outcome
 from tradingrelease.policy.rules import overrides
+from tradingrelease.policy.rules.hooks import unsafe
 from tradingrelease.policy.rules.live import any_dead, rollback_record
 
 EXPIRES_AFTER: Final = timedelta(minutes=10)
@@ -41,7 +43,7 @@ def orders_are_answered(world: World, now: datetime) -> Decision | None:
             continue
         if not order.phase and now - order.created_at > EXPIRES_AFTER:
             age = int((now - order.created_at).total_seconds())
-            return _refuse(world, order, "Expired", f"first seen {age} s after it was given: give it again")
+            return refuse(world, order, "Expired", f"first seen {age} s after it was given: give it again")
         if decision := _CARRY_OUT[order.action](world, order, now):
             return decision
     return None
@@ -71,13 +73,15 @@ def _settled(order: Order) -> bool:
 def _rollback(world: World, order: Order, now: datetime) -> Decision | None:
     live = world.memory.live
     if live is None:
-        return _refuse(world, order, "NothingLive", "no revision is live")
+        return refuse(world, order, "NothingLive", "no revision is live")
     if order.revision != live.stack.revision:
         text = f"revision {order.revision} is not live; live is {live.stack.revision} (version {live.stack.version})"
-        return _refuse(world, order, "WrongRevision", text)
+        return refuse(world, order, "WrongRevision", text)
     target = rollback_target(world.memory)
     if target is None:
-        return _refuse(world, order, "NoTarget", "no proven revision is retained")
+        return refuse(world, order, "NoTarget", "no proven revision is retained")
+    if not order.force and (why := unsafe(world, target)):
+        return refuse(world, order, "RollbackUnsafe", why)
     because = f"ordered by ReleaseCommand {order.name}" + (f": {order.reason}" if order.reason else "")
     return roll_back(
         world,
@@ -134,7 +138,7 @@ def _there_already(world: World, record: Record, now: datetime) -> Decision:
     got them, and will be put back like any drift. What is left is latched or retained in every case.
     """
     number = max(world.memory.act, world.memory.live.act if world.memory.live else 0)
-    memory, notes = rolled_back(world.memory, replace(record, act=number, at=now), now)
+    memory, notes = rolled_back(world.memory, replace(record, act=number, at=now), now, forced_at(world, record))
     return Decision(Rest(), RULE, "RolledBack", record.because, memory=memory, notes=notes)
 
 
@@ -142,10 +146,10 @@ def _abort(world: World, order: Order, now: datetime) -> Decision:
     candidate, live = world.memory.candidate, world.memory.live
     if candidate is None or candidate.stack.revision != order.revision:
         if live and live.stack.revision == order.revision:
-            return _refuse(world, order, "AlreadyLive", f"revision {order.revision} is live: order a Rollback")
+            return refuse(world, order, "AlreadyLive", f"revision {order.revision} is live: order a Rollback")
         named = candidate.stack.revision if candidate else "none"
         text = f"revision {order.revision} is not the candidate; the candidate is {named}"
-        return _refuse(world, order, "WrongRevision", text)
+        return refuse(world, order, "WrongRevision", text)
     because = f"ordered by ReleaseCommand {order.name}" + (f": {order.reason}" if order.reason else "")
     memory = latch_candidate(world.memory, "Aborted", because, now, Outcome.ABORTED)
     text = f"the attempt at version {candidate.stack.version} has ended"
@@ -156,18 +160,17 @@ def _retry(world: World, order: Order, now: datetime) -> Decision:
     memory, wanted = world.memory, world.wanted
     latch = memory.latch_of(order.revision)
     if latch is None:
-        return _refuse(
+        return refuse(
             world, order, "NotLatched", f"revision {order.revision} has not failed: there is nothing to retry"
         )
     if wanted is None or wanted.revision != order.revision:
         named = wanted.revision if wanted else "invalid"
         text = f"the spec does not ask for revision {order.revision} any more (it is {named}): apply it again"
-        return _refuse(world, order, "WrongRevision", text)
+        return refuse(world, order, "WrongRevision", text)
     rest = tuple(entry for entry in memory.latched if entry is not latch)
     if not latch.stack.members:
         return _done(replace(memory, latched=rest), order, "Retrying", "what serves today is adopted anew")
-    attempts = [e for e in memory.history if e.revision == order.revision]
-    candidate = Candidate(latch.stack, len(attempts) + 1, now)
+    candidate = Candidate(latch.stack, next_attempt(world, order.revision), now, author=latch.author)
     memory = replace(memory, latched=rest, candidate=candidate)
     return _done(memory, order, "Retrying", f"version {latch.stack.version} begins attempt {candidate.attempt}")
 
@@ -179,14 +182,24 @@ def _pause(world: World, order: Order, now: datetime) -> Decision:
     return _done(memory, order, "Paused", "nothing starts or switches, no drift is repaired; rollback and watch go on")
 
 
-def _resume(world: World, order: Order, _: datetime) -> Decision:
-    if world.memory.paused is None:
-        return _done(world.memory, order, "NotPaused", "the release was not paused")
-    return _done(replace(world.memory, paused=None), order, "Resumed", "the release goes on")
+def _resume(world: World, order: Order, now: datetime) -> Decision:
+    memory = world.memory
+    if memory.paused is None:
+        return _done(memory, order, "NotPaused", "the release was not paused")
+    candidate = memory.candidate and approvals.waiting_anew(memory.candidate, now)
+    return _done(replace(memory, paused=None, candidate=candidate), order, "Resumed", "the release goes on")
 
 
 def _override(world: World, order: Order, now: datetime) -> Decision:
     return _answered(*overrides.carry_out(world, order, now))
+
+
+def _approve(world: World, order: Order, now: datetime) -> Decision:
+    memory, reason, message, note = approvals.given(world, order, now)
+    if memory is None:
+        return refuse(world, order, reason, message)
+    decision = _done(memory, order, reason, message)
+    return replace(decision, notes=(note,)) if note else decision
 
 
 _CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | None]]] = {
@@ -196,6 +209,7 @@ _CARRY_OUT: Final[dict[Action, Callable[[World, Order, datetime], Decision | Non
     Action.PAUSE: _pause,
     Action.RESUME: _resume,
     Action.OVERRIDE: _override,
+    Action.APPROVE: _approve,
 }
 
 
@@ -203,7 +217,8 @@ def _done(memory: Memory, order: Order, reason: str, message: str) -> Decision:
     return _answered(memory, order, Answer(order.uid, "Done", reason, message))
 
 
-def _refuse(world: World, order: Order, reason: str, message: str) -> Decision:
+def refuse(world: World, order: Order, reason: str, message: str) -> Decision:
+    """Answer that an order is not carried out, and why."""
     return _answered(world.memory, order, Answer(order.uid, "Refused", reason, message))
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from tradingrelease.policy.approvals import person_of
 from tradingrelease.policy.freezes import Freeze
 from tradingrelease.policy.model import Answer, Memory, Order, Override, Person, World
 
@@ -40,7 +41,7 @@ def carry_out(world: World, order: Order, now: datetime) -> tuple[Memory, Order,
     if freeze is None:
         raise AssertionError("a refused Override is not carried out")
     memory, found = world.memory, _of(world.memory, freeze, what)
-    person = Person(order.issued_by, order.name, order.reason, now)
+    person = Person(person_of(order, world.trusted_accounts), order.issued_by, order.name, order.reason, now)
     given = (
         replace(found, people=(*found.people, person)) if found else Override(freeze.name, freeze.uid, *what, (person,))
     )
@@ -73,6 +74,9 @@ def _refusal(world: World, order: Order) -> tuple[str, str] | None:
             "nobody knows who ordered it: write spec.issuedBy, which an admission policy of the cluster may do for you"
         )
         return "Unidentified", text
+    person = person_of(order, world.trusted_accounts)
+    if not person:
+        return "Unidentified", f"account {order.issued_by} acts for others: it must say onBehalfOf"
     if live and live.stack.revision == order.revision:
         return "AlreadyLive", f"revision {order.revision} is live: no freeze holds it"
     if order.revision != revision:
@@ -86,8 +90,8 @@ def _refusal(world: World, order: Order) -> tuple[str, str] | None:
         known = ", ".join(sorted(f.name for f in world.freezes if f.uid)) or "none"
         return "NoSuchFreeze", f"no ReleaseFreeze {order.freeze} is about this release; those that are: {known}"
     found = _of(world.memory, freeze, (revision, attempt))
-    if found and any(person.by == order.issued_by for person in found.people):
-        text = f"{order.issued_by} has ordered it before ({found.people[0].order}): "
+    if found and any(given.by == person for given in found.people):
+        text = f"{person} has ordered it before ({found.people[0].order}): "
         return "SamePerson", text + "another person must" if not lifted(
             world.memory, freeze, (revision, attempt)
         ) else text

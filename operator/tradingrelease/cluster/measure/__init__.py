@@ -1,0 +1,1 @@
+"""Measures checks: one task a check, one module a kind. Nothing here decides; nothing here writes to the cluster."""
