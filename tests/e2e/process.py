@@ -2,8 +2,8 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
-import random
 import re
 import signal
 import socket
@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,9 +153,20 @@ def settings(namespace: str, kubeconfig: Path) -> dict[str, str]:
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on, and that no connection is given for its own end.
 
-    One from the kernel may be gone to somebody's connection before the operator listens on it.
+    One from the kernel may be gone to somebody's connection before the operator listens on it. Nor is it one that this
+    process, or another worker of its run, has just returned for an operator that does not listen yet.
     """
     while True:
-        port = random.randrange(10_000, 30_000)  # noqa: S311 - nobody is to be surprised by it
+        port = next(_PORTS)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+def _own_ports() -> Iterator[int]:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    block = int(worker) if worker else 10 + os.getpid() % 10
+    first = 10_000 + 1_000 * block
+    return itertools.cycle(range(first, first + 1_000))
+
+
+_PORTS = _own_ports()

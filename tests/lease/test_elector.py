@@ -5,6 +5,7 @@ import contextlib
 import itertools
 
 import pytest
+import uvloop
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.api import LEASES, Api, WatchAges, session
 from tradingrelease.cluster.credentials import load
@@ -115,7 +116,7 @@ def on_stage(plane, monkeypatch, relayed):
                 stage._watch.cancel()
                 assert stage.together == [], "two led at once"
 
-        asyncio.run(whole())
+        uvloop.run(whole())  # the loop of the operator
 
     return run
 
