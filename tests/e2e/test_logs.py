@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -82,7 +83,7 @@ at, total, crash = (int(state.read_text()) if state.exists() else 0), int(os.env
 filler, began, start = "x" * int(os.environ["SIZE"]), time.monotonic(), at
 while at < total:
     out = sys.stdout if at % 3 else sys.stderr
-    print(at, filler, file=out, flush=True)
+    print(f"{at:08}", filler, file=out, flush=True)
     at += 1
     state.write_text(str(at))
     if at % crash == 0:
@@ -121,9 +122,8 @@ async def read_all(arena, relay, total, seconds, *, breaks):
     taken, pieces = Counter(), []
 
     def take(line):
-        number, _, filler = line.text.partition(" ")
-        if number.isdigit() and filler:
-            taken[int(number)] += 1
+        if re.match(r"\d{8} x", line.text):
+            taken[int(line.text[:8])] += 1
         else:
             pieces.append(line.text)
 
@@ -187,5 +187,5 @@ def test_every_line_is_taken_once_though_the_log_is_rotated(arena, relay):
     left = kubectl(arena, "logs", "writer").count("\n")
     assert left < total, "the log was rotated"
     assert taken == Counter(range(total))
-    assert all(set(piece) <= {"x"} for piece in pieces)
+    assert all(re.fullmatch(r"\d{0,7} ?x*", piece) for piece in pieces)
     assert len(pieces) <= 2 * 4, "20,000 lines of 2 kB fill four files of 10 MiB, on two streams"
