@@ -263,7 +263,10 @@ def _checked(part: str) -> str:
 
 
 def _ended(pid: int) -> bool:
+    """Tell whether a process is gone with all its threads: the last of them closes what it listens on."""
+    process = Path("/proc") / str(pid)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(list((process / "task").iterdir())) <= 1
     except OSError:
         return True
