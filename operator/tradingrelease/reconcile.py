@@ -61,6 +61,7 @@ class Reconciler:
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)
+            notebook.moves_traffic = isinstance(decision.step, Switch)
             _tell(key, decision)
             if decision.memory is not None or isinstance(decision.step, Rest):
                 wait = await self._rest(world, decision, notebook, now)

@@ -6,6 +6,8 @@ from tests.e2e.builders import component, release, service, template
 from tests.oracle import COMPONENT, OPERATOR, annotation, label, writer
 
 NAMES = ("backend", "engine", "frontend")
+REFUSALS = 8
+"""One more than there are steps of the waits after an error."""
 
 
 def parts(version, **fields):
@@ -90,6 +92,15 @@ def test_half_a_switch_that_is_paused_is_completed(arena, live):
     arena.never(lambda s: s.candidate(), "something starts in a pause", 4)
     arena.order("Resume")
     arena.until(lambda s: s.ready("3"), "version 3 is live", 90)
+
+
+def test_half_a_switch_that_was_refused_for_long_is_completed_soon_after(arena, live):
+    """S10 says how soon. By then the waits between two tries would have grown to half a minute."""
+    with arena.denied("engine"):
+        arena.apply(release("2", *parts("2")))
+        arena.until(lambda s: s.selected("backend") != live.selected("backend"), "the first Service moved", 90)
+        arena.poll(lambda: arena.operator.errors("Forbidden") >= REFUSALS, "it was refused again and again", 60)
+    arena.until(lambda s: s.ready("2"), "version 2 is live", 60)
 
 
 def test_half_a_switch_that_is_superseded_is_completed_before_the_next_begins(arena, live):

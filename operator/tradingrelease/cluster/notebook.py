@@ -45,6 +45,8 @@ class Notebook:
     """The write of a status that only describes: looks and switches go on meanwhile."""
     happened: list[Transition] = field(default_factory=list)
     """What steps did and no status records yet."""
+    moves_traffic: bool = False
+    """The step of the last look moves a Service: others may have moved before it."""
     woken_at: float = 0.0
     """Monotonic time of the event that led to this look, for ready-to-switch."""
     ordered_at: float = 0.0
