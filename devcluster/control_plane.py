@@ -17,7 +17,7 @@ from typing import Self
 from devcluster import binaries, certificates, host, pins
 from devcluster.places import HERE, STATE, control_plane_state
 from devcluster.progress import StepFailedError, failure, locked
-from devcluster.sandbox import Sandbox, keep
+from devcluster.sandbox import Sandbox, has_ended, keep
 
 PARTS = ("etcd", "apiserver", "controller-manager")
 _PROGRAMS = {"etcd": "etcd", "apiserver": "kube-apiserver", "controller-manager": "kube-controller-manager"}
@@ -120,7 +120,7 @@ class ControlPlane:
         for pid in self.sandbox.processes():
             with contextlib.suppress(OSError):
                 executable = Path(f"/proc/{pid}/exe").readlink().name
-                if executable == program and not _ended(pid):
+                if executable == program and not has_ended(pid):
                     return pid
         return None
 
@@ -206,7 +206,7 @@ class ControlPlane:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         deadline = time.monotonic() + 15
-        while not _ended(pid):
+        while not has_ended(pid):
             if time.monotonic() > deadline:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -260,13 +260,3 @@ def _checked(part: str) -> str:
     if part not in PARTS:
         raise StepFailedError(f"no part {part!r}; the parts are {', '.join(PARTS)}")
     return part
-
-
-def _ended(pid: int) -> bool:
-    """Tell whether a process is gone with all its threads: the last of them closes what it listens on."""
-    process = Path("/proc") / str(pid)
-    try:
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        return state in "ZX" and len(list((process / "task").iterdir())) <= 1
-    except OSError:
-        return True

@@ -112,7 +112,7 @@ class Sandbox:
         ending = [self.pid, *members] if self.alive() else members
         deadline = time.monotonic() + timeout
         _kill(self.pid) if self.alive() else None
-        while any(map(_running, ending)):  # process 1 goes last, when the kernel has ended all others
+        while not all(map(has_ended, ending)):  # process 1 goes last, when the kernel has ended all others
             for pid in members:
                 with contextlib.suppress(OSError):
                     if _namespace(pid, "net") == self.net:
@@ -120,7 +120,7 @@ class Sandbox:
             for cgroup in frozen:
                 thaw(cgroup)
             if time.monotonic() > deadline:
-                left = ",".join(str(pid) for pid in ending if _running(pid))
+                left = ",".join(str(pid) for pid in ending if not has_ended(pid))
                 raise StepFailedError(f"processes of a sandbox do not end; look further: ps -o pid,stat,args -p {left}")
             time.sleep(0.02)
 
@@ -139,15 +139,18 @@ def thaw(cgroup: Path) -> None:
                 state.write_text("THAWED")
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone with all its threads: the last of them closes what it listens on."""
+    process = Path("/proc") / str(pid)
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(list((process / "task").iterdir())) <= 1
+    except OSError:
+        return True
+
+
 def _namespace(pid: int | str, kind: str) -> str:
     return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
-
-
-def _running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def _kill(pid: int) -> None:

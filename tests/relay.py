@@ -9,6 +9,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
 
 
 class Mode(StrEnum):
@@ -104,3 +108,15 @@ class Relay:
         self._loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
         self._loop.run_until_complete(asyncio.sleep(0))  # sockets are closed by the next turn
         self._loop.close()
+
+
+@contextlib.contextmanager
+def before(kubeconfig: Path, through: Path) -> Iterator[Relay]:
+    """Carry connections to the API server of a kubeconfig; write one to `through` that leads there by the relay."""
+    settings = yaml.safe_load(kubeconfig.read_text())
+    cluster = settings["clusters"][0]["cluster"]
+    server = urlsplit(cluster["server"])
+    with Relay(server.hostname or "", server.port or 443).running() as relay:
+        cluster["server"] = f"https://127.0.0.1:{relay.port}"
+        through.write_text(yaml.safe_dump(settings))
+        yield relay

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,6 +13,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 60.0
@@ -92,21 +93,25 @@ class Operator:
         assert status == 200, f"/metrics: {status} {text}"
         return text
 
+    def samples(self, metric: str) -> list[tuple[dict[str, str], float]]:
+        """Return labels and value of each sample of a metric."""
+        families = text_string_to_metric_families(self.metrics())
+        return [(found.labels, found.value) for family in families for found in family.samples if found.name == metric]
+
     def writes(self) -> int:
         """Return how often it wrote to the API server, dry runs and refused writes included, as /metrics counts."""
-        counted = re.findall(r'^tradingrelease_api_calls_total{.*verb="(\w+)".*} (\S+)$', self.metrics(), re.MULTILINE)
-        return sum(int(float(number)) for verb, number in counted if verb != "GET")
+        calls = self.samples("tradingrelease_api_calls_total")
+        return int(sum(number for labels, number in calls if labels["verb"] != "GET"))
 
     def errors(self) -> int:
         """Return how many looks of this process ended in an error."""
-        counted = re.findall(r"^tradingrelease_reconcile_errors_total{.*} (\S+)$", self.metrics(), re.MULTILINE)
-        return sum(int(float(number)) for number in counted)
+        return int(sum(number for _, number in self.samples("tradingrelease_reconcile_errors_total")))
 
     def measured(self, kind: str, verdict: str) -> int:
         """Return how often this process found something by a kind of check."""
-        labels = rf'kind="{kind}",verdict="{verdict}"'
-        found = re.search(rf"^tradingrelease_check_measurements_total{{{labels}}} (\S+)$", self.metrics(), re.MULTILINE)
-        return int(float(found[1])) if found else 0
+        wanted = {"kind": kind, "verdict": verdict}
+        findings = self.samples("tradingrelease_check_measurements_total")
+        return int(sum(number for labels, number in findings if labels == wanted))
 
     @property
     def leads(self) -> bool:

@@ -2,13 +2,11 @@
 
 import contextlib
 import os
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from devcluster.cluster import ControlPlane
-from tests.relay import Relay
+from tests.relay import before
 
 
 @pytest.fixture(scope="package")
@@ -21,15 +19,10 @@ def plane():
 @pytest.fixture
 def relayed(plane, tmp_path):
     """Make kubeconfigs that lead through a relay of their own."""
-    config = yaml.safe_load(plane.kubeconfig.read_text())
-    server = urlsplit(config["clusters"][0]["cluster"]["server"])
     with contextlib.ExitStack() as stack:
 
         def make(name):
-            relay = stack.enter_context(Relay(server.hostname, server.port).running())
-            config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
             file = tmp_path / f"{name}.kubeconfig"
-            file.write_text(yaml.safe_dump(config))
-            return relay, file
+            return stack.enter_context(before(plane.kubeconfig, file)), file
 
         yield make

@@ -1,7 +1,6 @@
 """/livez and /readyz say what is true: made to fail by a real API server that is away, falls silent, or hangs."""
 
 import math
-import re
 import socket
 from pathlib import Path
 
@@ -105,9 +104,8 @@ def test_a_watch_that_says_something_is_not_silent(operator, kubectl):
 
 def age(operator, resource):
     """Return how long ago a watch last said anything, as /metrics says; for ever, where that is not known."""
-    line = rf'^tradingrelease_watch_age_seconds{{resource="{resource}"}} (\S+)$'
-    found = re.search(line, operator.metrics(), re.MULTILINE)
-    return float(found[1]) if found else math.inf
+    ages = {labels["resource"]: seconds for labels, seconds in operator.samples("tradingrelease_watch_age_seconds")}
+    return ages.get(resource, math.inf)
 
 
 def test_a_process_that_stands_still_does_not_answer(operator):

@@ -127,10 +127,8 @@ def test_hung_receivers_delay_no_release_and_are_told_all_after_a_restart(arena,
         go_live(arena, version)
     # Counted, not timed: whole releases, while not one message was taken by anybody.
     assert not [r for r in receiver.requests if r.took]
-    waiting = re.findall(
-        r'^tradingrelease_notifications_waiting{target="(\w+)"} (\S+)$', arena.operator.metrics(), re.MULTILINE
-    )
-    assert {name for name, number in waiting if float(number) > 0} == {"team", "cloudevents"}
+    waiting = arena.operator.samples("tradingrelease_notifications_waiting")
+    assert {labels["target"] for labels, number in waiting if number > 0} == {"team", "cloudevents"}
     arena.operator.kill()
 
     for path in (TEAM, PAGER, SINK):

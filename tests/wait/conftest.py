@@ -6,14 +6,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
-from tests.relay import Relay
+from tests.relay import before
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,12 +39,8 @@ def namespace(server):
 @pytest.fixture
 def relayed(plane, tmp_path):
     """Return a relay before the API server, and a kubeconfig that leads through it."""
-    settings = yaml.safe_load(plane.kubeconfig.read_text())
-    url = urlsplit(settings["clusters"][0]["cluster"]["server"])
-    with Relay(url.hostname, url.port).running() as relay:
-        settings["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
-        file = tmp_path / "relayed.kubeconfig"
-        file.write_text(yaml.safe_dump(settings))
+    file = tmp_path / "relayed.kubeconfig"
+    with before(plane.kubeconfig, file) as relay:
         yield relay, file
 
 
