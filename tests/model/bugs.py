@@ -192,6 +192,7 @@ def _status_alone(_: model.World, memory: model.Memory) -> model.Memory:
     return memory
 
 
+CARELESS = tuple(rule for rule in policy.URGENT if rule is not policy.given_up_serves_nobody)
 HASTY = tuple(rule for rule in policy.PROGRESS if rule is not policy.a_running_hook_ends_first)
 
 BUGS = (
@@ -230,6 +231,13 @@ BUGS = (
         "S3",
     ),
     Bug("a rollback that asks green", "rollback", ((orders, "not_standing", _green_too),), "S4"),
+    Bug(
+        "a late switch that makes an aborted first release live",
+        "abort at first",
+        ((absorb, "_ended_unswitched", _never),),
+        "S2",
+    ),
+    Bug("a late switch that nobody takes back", "abort at first", ((policy, "URGENT", CARELESS),), "S2"),
     Bug("evidence carried over to another revision", "another revision", _scopes(_one_scope), "S2"),
     Bug("evidence carried over to another attempt", "another attempt", _scopes(_scope_of_revision), "S2"),
     Bug("a Job that is gone is made again", "migration", ((hooks, "_followed", _made_again),), "hook"),

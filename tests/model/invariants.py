@@ -160,11 +160,13 @@ def crossed(state: State, job: model.Job) -> Ghost:
 
 
 def of_memory(before: State, after: State) -> Iterator[str]:
-    """Yield a candidate that is superseded while its hook runs, or fails for a Job that is said to be gone and is not.
+    """Yield what no memory may say: that what failed is live, that a hook that runs was superseded, or lost its Job.
 
     A rollback by manifest alone may come before the end of a hook.
     """
     candidate, now = before.memory.candidate, after.memory
+    if now.live and now.latch_of(now.live.stack.revision):
+        yield f"S2: {now.live.stack.version} ended before it got any traffic, and is taken for live"
     standing = {stored.uid for stored in before.kinds[Resource.JOBS].values()}
     for run in candidate.hooks if candidate else ():
         gone = any(entry.at == after.clock and "JobGone" in entry.message for entry in now.latched)
@@ -298,6 +300,8 @@ def of_end(state: State, end: str) -> Iterator[str]:
     stacks += [r.stack for r in memory.retained]
     roles = {names.deployment_name(KEY.name, m.name, m.revision) for stack in stacks for m in stack.members}
     selected = {s.selected for s in state.services}
+    if memory.live is None and (moved := [s.name for s in state.services if s.selected != names.NOTHING]):
+        yield f"S2: nothing is live, and Service {', '.join(moved)} selects a revision"
     others = [d for d in state.deployments if d.name not in roles and d.revision not in selected]
     for component in {d.component for d in others}:
         found = [d for d in others if d.component == component]

@@ -255,6 +255,11 @@ def asking_people() -> State:
     return until(moves.apply(state, two), Play(), lambda s: decided(s).reason == "ApprovalPending")
 
 
+def first_release() -> State:
+    """Return the moment before the very first switch: nothing is live."""
+    return until(beginning(spec(V1)), Play(), about_to_switch)
+
+
 REVERT = spec(V1)
 
 SCOPES: dict[str, Scope] = {
@@ -272,6 +277,13 @@ SCOPES: dict[str, Scope] = {
             "the switch to green is delayed, a person aborts, green is scaled to zero, the switch arrives",
             switching,
             Play(orders=(Action.ABORT,)),
+            {"hold Switch": 1, "tick": 1},
+        ),
+        Scope(
+            "abort at first",
+            "the switch of the first release is delayed, a person aborts or the author goes on, the switch arrives",
+            first_release,
+            Play(edits=(spec(V2),), orders=(Action.ABORT,)),
             {"hold Switch": 1, "tick": 1},
         ),
         Scope(
@@ -414,11 +426,6 @@ def two_components() -> State:
     """Return the moment before 2.0.0 of two components takes over from a proven 1.0.0."""
     state = until(beginning(pair(V1), *PAIR), Play(), proven)
     return until(moves.apply(state, pair(V2)), Play(), about_to_switch)
-
-
-def first_release() -> State:
-    """Return a release that was just applied, whose Services select nothing yet."""
-    return until(beginning(spec(V1)), Play(), about_to_switch)
 
 
 DEEP: dict[str, Scope] = {

@@ -45,7 +45,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     elif act is not None and acts.complete(world, act):
         memory, notes = _finish(memory, act, now, forced_at(world, act))
     elif act is None and memory.live is None and memory.candidate is None:
-        memory, notes = _take_over(world, now)
+        memory, notes = _found(world, now)
     elif memory.live is not None:
         memory = _adopt_added(world, memory)
     memory = _retention_follows_the_latest_switch(memory)
@@ -167,7 +167,7 @@ def _given_up(memory: Memory, act: Record) -> Absorbed:
     """Close an act whose revision was given up before one of its writes arrived.
 
     This memory is stored against the version that was looked at, so it is no older than the act. What the late write
-    moved is from then on like any selector that somebody else wrote: put back.
+    moved is from then on like any selector that somebody else wrote: put back, to none where nothing is live.
     """
     text = f"a late write of the {act.cause} to {act.to} arrived after that was given up: it is not gone on with"
     return replace(memory, act=act.act), (Note("ActGivenUp", text, f"{act.act}/{act.to}", warning=True),)
@@ -209,6 +209,19 @@ def _retention_follows_the_latest_switch(memory: Memory) -> Memory:
 # --- nothing is remembered: adoption is complete, or a release of this name left its Deployments --------------------
 
 
+def _found(world: World, now: datetime) -> Absorbed:
+    memory, newest = world.memory, acts.latest(world)
+    if newest and newest.cause is Cause.PROMOTE and newest.act > memory.act and _ended_unswitched(memory, newest.to):
+        return _given_up(memory, newest)
+    return _take_over(world, now)
+
+
+def _ended_unswitched(memory: Memory, revision: str) -> bool:
+    """Tell whether a revision is known to have ended before it got its traffic: a late write makes it live no more."""
+    told = [entry for entry in memory.history if entry.revision == revision]
+    return memory.latch_of(revision) is not None or (bool(told) and not any(entry.switched for entry in told))
+
+
 def _take_over(world: World, now: datetime) -> Absorbed:
     spec, memory = world.wanted, world.memory
     if spec is None:
@@ -227,6 +240,8 @@ def _take_over(world: World, now: datetime) -> Absorbed:
     stack = Stack(_revision_of(world, found), _version_of(found), tuple(members))
     newest = acts.latest(world)
     adopted = newest is not None and newest.cause is Cause.ADOPT and all(d.adopted_from for d in found)
+    if not adopted and _ended_unswitched(memory, stack.revision):
+        return memory, ()
     since = newest.at if newest else now
     live = Live(stack, since, since, now, newest.act if newest else 0)
     outcome = Outcome.ADOPTED if adopted else Outcome.TAKEN_OVER

@@ -56,6 +56,7 @@ from tradingrelease.policy.rules.hooks import (
     what_is_unsafe_is_annotated,
 )
 from tradingrelease.policy.rules.live import (
+    given_up_serves_nobody,
     live_is_healthy,
     live_is_proven,
     next_death,
@@ -76,6 +77,7 @@ URGENT: Final[tuple[Rule, ...]] = (
     live_can_be_judged,  # what nobody can measure is not proven
     orders_are_answered,  # people before plans
     selectors_are_ours,  # traffic goes where it was sent
+    given_up_serves_nobody,  # and to nobody, where a late write sent it
     nobody_edited_ours,  # what runs is what was written
     a_hook_begun_runs,  # and its end is waited for
     hooks_follow_the_switch,  # what comes after it is done

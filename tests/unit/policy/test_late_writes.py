@@ -1,9 +1,11 @@
 """A write of a switch that arrives after its revision was given up: traffic is brought back, and nothing stays stuck."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tradingrelease.policy.model import Switch
+from tradingrelease.policy import names
+from tradingrelease.policy.model import CreateDeployment, Switch
 from tradingrelease.policy.reasons import Action, Condition
 
 from tests.builders import a_spec, a_stack
@@ -118,3 +120,100 @@ def test_a_crash_counts_that_came_before_anybody_saw_the_switch():
     sim.restart()
     sim.run(seconds=5)
     assert (sim.live, sim.memory.latched[0].reason) == ("1.0.0", "Crashed"), sim.transcript
+
+
+# --- at the first release nothing is live to go back to ---------------------------------------------------------------
+
+
+class ArrivesBeforeTheFence(SlowNetwork):
+    """Lets the late write arrive when the next candidate is about to be deployed: nothing is taken away before that."""
+
+    def attempt(self, step):
+        if self.late and isinstance(step, CreateDeployment):
+            late, self.late = self.late, False
+            assert super().attempt(late) is None
+        return super().attempt(step)
+
+
+def held_back_first(components=PAIR, network=SlowNetwork):
+    """Return the moment after the very first release was to get traffic, and the write that is yet to arrive."""
+    sim = network(*components)
+    sim.apply(a_spec("2.0.0", components))
+    sim.run_until(lambda sim: sim.down, minutes=2)
+    return sim, sim.late
+
+
+@pytest.mark.parametrize("components", [PAIR, PAIR[:1]], ids=["half of it arrives", "it arrives as a whole"])
+def test_a_first_release_that_was_aborted_stays_aborted_when_its_switch_arrives(components):
+    sim, late = held_back_first(components)
+    given_up_by_order(sim, components)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    assert selected(sim)["backend"] == "2.0.0", "the late write must arrive"
+    sim.run(minutes=30)
+    assert (sim.live, set(selected(sim).values())) == ("", {"none"}), sim.transcript
+    assert [latch.stack.version for latch in sim.memory.latched] == ["2.0.0"]
+    reasons = [note.reason for note in sim.notes]
+    assert ("ActGivenUp" in reasons, "TakenOver" in reasons) == (True, False)
+    assert sim.transcript.count("event             SwitchUndone: Service backend") == 1
+    assert not any(d.replicas for d in sim.deployments.values()), "what failed goes to zero, or away"
+
+
+def test_a_first_release_that_was_superseded_serves_nobody_while_the_next_one_is_verified():
+    sim, _ = held_back_first(network=ArrivesBeforeTheFence)
+    sim.behaviours["backend:3.0.0"] = Behaviour(healthy=False)
+    sim.apply(V3)
+    sim.restart()
+    sim.run(seconds=2)
+    assert "-> none: the switch to" in sim.transcript, "the late write must arrive"
+    assert set(selected(sim).values()) == {"none"}, sim.transcript
+    sim.run(hours=1)
+    assert (sim.live, set(selected(sim).values())) == ("", {"none"}), sim.transcript
+    assert [latch.stack.version for latch in sim.memory.latched] == ["3.0.0"]
+
+
+def test_a_first_release_that_is_retried_after_its_late_switch_is_verified_anew_before_it_serves():
+    sim, late = held_back_first()
+    given_up_by_order(sim)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    sim.run(seconds=2)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.order(Action.RETRY, a_stack("2.0.0", PAIR).revision)
+    sim.run(seconds=20)
+    assert (sim.live, set(selected(sim).values())) == ("", {"none"}), "what is not verified serves nobody"
+    sim.behaviours["backend:2.0.0"] = Behaviour()
+    sim.run(hours=1)
+    sim.order(Action.RETRY, a_stack("2.0.0", PAIR).revision)
+    sim.run(minutes=30)
+    assert (sim.live, set(selected(sim).values())) == ("2.0.0", {"2.0.0"}), sim.transcript
+
+
+def test_a_late_switch_in_a_pause_is_taken_back_when_the_pause_ends():
+    sim, late = held_back_first()
+    given_up_by_order(sim)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.order(Action.PAUSE)
+    sim.run(seconds=1)
+    sim.attempt(late)
+    sim.run(minutes=5)
+    assert (sim.live, selected(sim)) == ("", {"backend": "2.0.0", "frontend": "none"})
+    sim.order(Action.RESUME)
+    sim.run(seconds=2)
+    assert (sim.live, set(selected(sim).values())) == ("", {"none"}), sim.transcript
+
+
+def test_who_broke_the_glass_keeps_what_the_late_switch_gave():
+    sim, late = held_back_first(PAIR[:1])
+    given_up_by_order(sim, PAIR[:1])
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    service = sim.services["backend"]
+    glass = {**service.annotations, names.BREAK_GLASS: "incident 7"}
+    sim.services["backend"] = replace(service, annotations=glass, version=service.version + 1)
+    sim.run(seconds=30)
+    assert (sim.live, selected(sim)) == ("", {"backend": "2.0.0"}), sim.transcript

@@ -146,6 +146,27 @@ def _put_back(world: World, live: Live, member: Member, service: Service, now: d
     return replace(decision, notes=(note,)) if isinstance(decision.step, Switch) else decision
 
 
+def given_up_serves_nobody(world: World, now: datetime) -> Decision | None:
+    """Take back, while nothing is live, what a late write gave to a revision that was given up before it arrived."""
+    memory = world.memory
+    if memory.live or memory.paused or acts.unfinished(world):
+        return None
+    for service in acts.steered(world).values():
+        record = service.record
+        if record is None or record.cause is not Cause.PROMOTE or service.break_glass:
+            continue
+        if record.act <= memory.act and service.selected == record.selected:
+            because = f"the switch to {record.to} arrived after that was given up, and nothing is live"
+            undo = replace(
+                record, act=memory.act, cause=Cause.UNDO, to="", origin=record.to, selected=names.NOTHING,
+                at=now, because=because, order="", latches=False, reason="SwitchUndone",
+            )  # fmt: skip
+            text = f"Service {service.name}: {because}"
+            note = Note("SwitchUndone", text, f"{service.uid}/{service.version}", warning=True)
+            return replace(acts.point(world, service.name, undo, "given_up_serves_nobody"), notes=(note,))
+    return None
+
+
 def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
     """Restore the template of a live, candidate or retained Deployment that somebody edited."""
     rule = "nobody_edited_ours"
