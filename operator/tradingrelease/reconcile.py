@@ -15,9 +15,10 @@ from tradingrelease.cluster.observe import Observer
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.cluster.webhook import Caller
-from tradingrelease.errors import Conflict
+from tradingrelease.errors import Conflict, Forbidden, Invalid
 from tradingrelease.policy import checks, hooks, probes
-from tradingrelease.policy.decide import decide
+from tradingrelease.policy.accept import RETRY
+from tradingrelease.policy.decide import decide, is_chore, refused
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
 from tradingrelease.policy.rules.candidate import stands
@@ -61,20 +62,41 @@ class Reconciler:
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)
-            notebook.moves_traffic = isinstance(decision.step, Switch)
+            notebook.pressing = isinstance(decision.step, Switch)
             _tell(key, decision)
             if decision.memory is not None or isinstance(decision.step, Rest):
                 wait = await self._rest(world, decision, notebook, now)
                 if wait is None or wait > 0:
                     return wait
                 continue
-            outcome = await self._actor.act(decision.step, world, notebook, now)
+            try:
+                outcome = await self._actor.act(decision.step, world, notebook, now)
+            except (Forbidden, Invalid) as error:
+                await self._refused(world, decision, error, notebook, now)
+                continue
             self._measure(decision, outcome, notebook)
             if outcome.wait is not None:
                 log.info("look again", extra={"release": str(key), "because": outcome.said})
                 return outcome.wait
             await self._reporter.say(world, decision.notes, notebook, now)
         return SOON
+
+    async def _refused(
+        self, world: World, decision: Decision, error: Forbidden | Invalid, notebook: Notebook, now: datetime
+    ) -> None:
+        """Tell of a step that the API server refuses. A chore is put aside for a while; else raises that error."""
+        if not world.uid or world.deleting:
+            raise error
+        told = refused(decision, str(error))
+        await self._reporter.warn(world, told.notes, now)
+        if is_chore(decision):
+            telemetry.ERRORS.labels(type(error).__name__).inc()
+            log.warning("%s", told.because, extra={"release": str(world.key), "rule": decision.rule})
+            notebook.put_aside[decision.rule] = now + RETRY
+            return
+        notebook.pressing = True
+        await self._rest(world, replace(told, notes=()), notebook, now)
+        raise error
 
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
@@ -101,7 +123,8 @@ class Reconciler:
         _count(world, after, notebook)
         if decision.memory is not None:
             return 0.0
-        waits = [wait for wait in (due, _seconds(decision.look_again)) if wait is not None]
+        again = [decision.look_again, *(until - now for until in notebook.put_aside.values())]
+        waits = [wait for wait in (due, *map(_seconds, again)) if wait is not None]
         return max(min(waits), 0.02) if waits else None
 
     def _measure(self, decision: Decision, outcome: Outcome, notebook: Notebook) -> None:

@@ -152,44 +152,44 @@ class Arena:
     @contextlib.contextmanager
     def denied(self, service: str, message: str = "the test says no") -> Iterator[None]:
         """Let the API server refuse every change of a Service's selector: half a switch, for as long as the block."""
-        name = f"{self.namespace}-{service}-{next(self._numbers)}"
+        rule = {
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"],
+            "resourceNames": [service],
+        }  # fmt: skip
+        self.recorder.note("BLOCKED")  # before it is in force, and until it no longer is: S10 counts all other time
+        with self.denying(rule, _MOVES_NOT, message, lambda: self._refuses(service)):
+            yield
+        self.recorder.note("OPEN")
+
+    @contextlib.contextmanager
+    def denying(self, rule: Json, expression: str, message: str, in_force: Callable[[], object]) -> Iterator[None]:
+        """Let an admission policy of the cluster deny, in this namespace, what a rule names and an expression forbids."""
+        name = f"{self.namespace}-{next(self._numbers)}"
         meta = {"name": name}
         api = "admissionregistration.k8s.io/v1"
-        policy = {
-            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": meta,
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [
-                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"],
-                     "resourceNames": [service]},
-                ]},
-                "validations": [
-                    {"expression": _MOVES_NOT, "message": message}
-                ],
-            },
-        }  # fmt: skip
-        binding = {
-            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
-            "spec": {
-                "policyName": name, "validationActions": ["Deny"],
-                "matchResources": {"namespaceSelector": {"matchLabels": {
-                    "kubernetes.io/metadata.name": self.namespace}}},
-            },
-        }  # fmt: skip
+        here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}}
 
         def lift() -> None:
             self.api.delete("ValidatingAdmissionPolicyBinding", name)
             self.api.delete("ValidatingAdmissionPolicy", name)
 
         self.finally_(lift)
-        self.recorder.note("BLOCKED")  # before it is in force, and until it no longer is: S10 counts all other time
-        self.api.create(policy)
-        self.api.create(binding)
-        self.poll(lambda: self._refuses(service), "the admission policy is in force", 30)
+        self.api.create({
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": meta,
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [rule]},
+                "validations": [{"expression": expression, "message": message}],
+            },
+        })  # fmt: skip
+        self.api.create({
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
+            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here},
+        })  # fmt: skip
+        self.poll(in_force, "the admission policy is in force", 30)
         yield
         lift()
-        self.poll(lambda: not self._refuses(service), "the admission policy is lifted", 30)
-        self.recorder.note("OPEN")
+        self.poll(lambda: not in_force(), "the admission policy is lifted", 30)
 
     def _refuses(self, service: str) -> bool:
         body = {"spec": {"selector": {"e2e": "probe"}}}

@@ -1,53 +1,20 @@
 """Bad input that the API server takes: Accepted=False with a reason and advice, and no write to what runs (rows.py)."""
 
-import contextlib
-
 import pytest
 from tradingrelease.policy.names import deployment_name, digest
 
 from tests.e2e.builders import deployment, service
 from tests.inputs.place import release, template
 
-ADMISSION = "admissionregistration.k8s.io/v1"
 
-
-@contextlib.contextmanager
 def denied(place, expression, message):
     """Let the cluster's own admission policy refuse Deployments of this namespace."""
-    name = f"{place.namespace}-denies"
-    place.api.create(
-        {
-            "apiVersion": ADMISSION, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
-            "spec": {
-                "matchConstraints": {"resourceRules": [
-                    {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}
-                ]},
-                "validations": [{"expression": expression, "message": message}],
-            },
-        }
-    )  # fmt: skip
-    place.api.create(
-        {
-            "apiVersion": ADMISSION, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
-            "spec": {
-                "policyName": name, "validationActions": ["Deny"],
-                "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}}},
-            },
-        }
-    )  # fmt: skip
-
-    def lift():
-        place.api.delete("ValidatingAdmissionPolicyBinding", name)
-        place.api.delete("ValidatingAdmissionPolicy", name)
-
-    place.finally_(lift)
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}
     probe = {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe"},
         "spec": {"selector": {"matchLabels": {"app": "backend"}}, "template": WITH_STRONG_ACCOUNT},
     }  # fmt: skip
-    place.poll(lambda: place.refuses(probe), "the admission policy is in force", 30)
-    yield
-    lift()
+    return place.denying(rule, expression, message, lambda: place.refuses(probe))
 
 
 WITH_STRONG_ACCOUNT = template("2", serviceAccountName="cluster-admin")

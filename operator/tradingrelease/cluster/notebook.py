@@ -23,6 +23,8 @@ class Notebook:
     """uid of the Job that was looked for last, and not found."""
     job_read: tuple[Job, datetime] | None = None
     """The Job that was looked for last, as it was read, and when."""
+    put_aside: dict[str, datetime] = field(default_factory=dict)
+    """By rule: until when a chore that the API server refused is left undone."""
     jobs_refused: Mapping[str, JobRefused] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
@@ -45,8 +47,8 @@ class Notebook:
     """The write of a status that only describes: looks and switches go on meanwhile."""
     happened: list[Transition] = field(default_factory=list)
     """What steps did and no status records yet."""
-    moves_traffic: bool = False
-    """The step of the last look moves a Service: others may have moved before it."""
+    pressing: bool = False
+    """The step of the last look moves a Service, and others may have moved before it; or it was refused."""
     woken_at: float = 0.0
     """Monotonic time of the event that led to this look, for ready-to-switch."""
     ordered_at: float = 0.0
@@ -69,3 +71,4 @@ class Notebook:
             if now - at > RETRY - timedelta(seconds=1):
                 self.dry_runs.pop(revision, None)
                 del self.dry_run_at[revision]
+        self.put_aside = {rule: until for rule, until in self.put_aside.items() if until > now}

@@ -63,6 +63,11 @@ class Reporter:
         await self._answer(world, now)
         return due
 
+    async def warn(self, world: World, notes: tuple[Note, ...], now: datetime) -> None:
+        """Write Events alone: a condition records it, if it matters."""
+        for note in notes:
+            await self._say(world, note, now)
+
     async def say(self, world: World, notes: tuple[Note, ...], notebook: Notebook, now: datetime) -> None:
         """Write the Events of a step, once it is carried out. They are recorded with the next status."""
         for note in notes:

@@ -153,9 +153,9 @@ def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict])
         # The rule that speaks knows best what is waited for.
         says = condition is Condition.PROMOTED and decision.rule not in {"settled", "absorb"}
         return _false(decision.reason, decision.because) if says else _false(verdict.reason, verdict.message)
+    if live and decision.halted:
+        return _false(*decision.halted)
     if live and live.proven_at is None:
-        if decision.halted:
-            return _false(*decision.halted)
         if decision.stalled or decision.rule in {AFTER_SWITCH, BEGUN}:
             return _false(decision.reason, decision.because)
         return _false(

@@ -11,7 +11,7 @@ from typing import Final
 
 from tradingrelease.policy import hooks, names
 from tradingrelease.policy.absorb import absorb
-from tradingrelease.policy.model import Decision, Deployment, Rest, Retire, Unmark, World
+from tradingrelease.policy.model import Decision, Deployment, Note, Rest, Retire, Switch, Unmark, World
 from tradingrelease.policy.records import recorded
 from tradingrelease.policy.rules import switching
 from tradingrelease.policy.rules.adoption import (
@@ -152,6 +152,23 @@ def decide(world: World, now: datetime) -> Decision:
     raise AssertionError(f"memory never settles: {remembered}")
 
 
+def refused(decision: Decision, said: str) -> Decision:
+    """Return what there is to tell where the API server refuses the step of a decision. `said`: its answer.
+
+    Nothing goes on without that step, but for a chore: that is told by an Event alone.
+    """
+    reason = "SwitchRefused" if isinstance(decision.step, Switch) else "WriteRefused"
+    text = f"the API server refuses what comes next ({said}); it is tried again and again: {decision.because}"
+    note = Note(reason, text, names.digest(decision.because), warning=True)
+    told = replace(decision, step=Rest(), notes=(note,), reason=reason, because=text)
+    return told if is_chore(decision) else replace(told, stalled=True, halted=(reason, text))
+
+
+def is_chore(decision: Decision) -> bool:
+    """Tell whether what serves and what is asked for go on without the step of a decision."""
+    return decision.rule in {rule.__name__ for rule in CHORES}
+
+
 def _next(world: World, now: datetime) -> Decision:
     memory, notes = absorb(world, now)
     if memory != world.memory:
@@ -173,7 +190,7 @@ def _next(world: World, now: datetime) -> Decision:
         if urgent
         else planned
     )
-    chore = _first(CHORES, world, now)
+    chore = _first(tuple(rule for rule in CHORES if rule.__name__ not in world.put_aside), world, now)
     if chore and not _waits(chore):
         return replace(chore, look_again=timedelta(0), refused=decision.refused, halted=halted)
     return replace(

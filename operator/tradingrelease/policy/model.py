@@ -721,6 +721,8 @@ class World:
     """uid of the Job that a direct read did not find, where a run waits for it."""
     job_read: tuple[str, datetime] | None = None
     """uid of the Job that a direct read found last, and when."""
+    put_aside: frozenset[str] = frozenset()
+    """Rules of chores whose write the API server refused a moment ago: they are left undone for a while."""
     jobs_refused: Mapping[str, JobRefused] = field(default_factory=dict)
     """By name: Jobs that could not be created when this process last tried."""
     called: Mapping[str, Called] = field(default_factory=dict)
