@@ -45,20 +45,21 @@ def test_a_switch_that_is_refused_is_told_and_made_once_it_is_taken(place):
 
 
 def test_a_refused_switch_keeps_nobody_from_giving_up_its_candidate(place):
-    place.go_live("1")
+    own = place.go_live("1").selected("backend")
     with place.denied("backend"):
         place.apply(release("2"))
         state = place.until(lambda s: stalled(s) == "SwitchRefused", "it is said", 20)
         order = place.order("Abort", state.status()["candidate"]["revision"], reason="not today")
-        state = place.until(lambda s: s.order(order).get("phase") == "Done", "it is aborted", 20)
+        place.until(lambda s: s.order(order).get("phase") == "Done", "it is aborted", 20)
         place.until(lambda s: stalled(s) == "Aborted", "the refusal is over", 10)
-        place.nothing_moved()
+    place.never(lambda s: s.selected("backend") != own, "it is switched to, now that it could be", 5)
 
 
 def test_a_selector_that_others_changed_and_nobody_may_put_back_is_told(place):
     """What is live and proven serves nobody then: Ready says so, as long as the API server refuses the repair."""
-    state = place.go_live("1")
-    own, path = state.selected("backend"), place.api.path("Service", "backend")
+    place.expect_violation("S1", "Service backend selects elsewhere")
+    own = place.go_live("1").selected("backend")
+    path = place.api.path("Service", "backend")
     moved = {"spec": {"selector": {"tradingplatform.io/revision": "elsewhere"}}}
     operator = place.api.as_user(OPERATOR)
     rule = SERVICES | {"operations": ["UPDATE"], "resourceNames": ["backend"]}
