@@ -9,14 +9,23 @@ from devcluster.progress import locked, run, step
 from devcluster.sandbox import Sandbox
 
 
-def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence[str]) -> Path:
-    """Build `tag`; the archive. Where no registry answers, BASE is Debian with Python and RUN has no network."""
+def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence[str], *, afresh: bool = False) -> Path:
+    """Build `tag`; the archive. Where no registry answers, BASE is Debian with Python and RUN has no network.
+
+    `afresh`: no layer of an earlier build is used.
+    """
     archive = images() / (tag.replace("/", "_").replace(":", "_") + ".tar")
     archive.parent.mkdir(parents=True, exist_ok=True)
     log = archive.with_suffix(".log")
     arguments = [word for argument in build_args for word in ("--build-arg", argument)]
     file = (dockerfile or context / "Dockerfile").absolute()
-    options = [f"--file={file}", f"--tag={tag}", *arguments, str(context.absolute())]
+    options = [
+        f"--file={file}",
+        f"--tag={tag}",
+        *arguments,
+        *(["--no-cache"] if afresh else []),
+        str(context.absolute()),
+    ]
     engine = _engine()
     with locked(images() / "lock"), step(f"building the image {tag}"):
         archive.unlink(missing_ok=True)
@@ -42,7 +51,9 @@ def _build_here(options: Sequence[str], tag: str, archive: Path, log: Path) -> N
     env = podman.settings(folder, [store])
     sandbox, holder = Sandbox.start(log)
     try:
-        building = ["podman", "build", "--pull=never", "--isolation=chroot", "--build-arg", f"BASE={base}", *options]
+        # One time for all files and layers: two builds of one commit are one image.
+        building = ["podman", "build", "--pull=never", "--isolation=chroot", "--timestamp=0"]
+        building += ["--build-arg", f"BASE={base}", *options]
         run(sandbox.in_full(building, env), log)
         saving = ["podman", "save", "--quiet", "--format=docker-archive", f"--output={archive}", tag]
         run(sandbox.in_full(saving, env), log)

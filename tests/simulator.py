@@ -17,7 +17,7 @@ from typing import Any
 
 from tradingrelease.cluster.probe import Verdict as Answer
 from tradingrelease.cluster.probe import _changed, counted
-from tradingrelease.policy import acts, checks, hooks, model, names, probes
+from tradingrelease.policy import acts, checks, hooks, model, names, probes, refusals
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.freezes import Freeze
@@ -130,6 +130,7 @@ class Notebook:
     job_gone: str = ""
     job_read: tuple[str, datetime] | None = None
     jobs_refused: Mapping[str, model.JobRefused] = field(default_factory=dict)
+    refused: refusals.Known = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, model.Refusal | None] = field(default_factory=dict)
     pod_book: Book = field(default_factory=dict)
@@ -187,6 +188,8 @@ class Simulator:
         self.down = False
         self.dies_when: Callable[[Simulator], bool] | None = None
         """Asked after every write, of a step or of the status: True kills the operator right there, once."""
+        self.refuses: Callable[[model.Step], str] = lambda _: ""
+        """Asked before every step: what the API server says to refuse it; "": it is taken."""
         self.lines: list[str] = []
         self.notes: list[model.Note] = []
         self.watchdog = Watchdog()
@@ -596,6 +599,7 @@ class Simulator:
             job_gone=self.notebook.job_gone,
             job_read=self.notebook.job_read,
             jobs_refused=self.notebook.jobs_refused,
+            refused=self.notebook.refused,
         )
         book, true_now = self.notebook, signals(world)
         book.since = {signal: book.since.get(signal, self.now) for signal in sorted(true_now)}
@@ -676,6 +680,10 @@ class Simulator:
         for _ in range(MOST_STEPS):
             world = self.world()
             decision = decide(world, self.now)
+            still = refusals.still(self.notebook.refused, self.now)
+            if decision.memory is None and isinstance(decision.step, Rest) and still != self.notebook.refused:
+                self.notebook.refused = still
+                continue
             self.tell_of(decision)
             if decision.memory is not None or isinstance(decision.step, Rest):
                 self.report(world, decision)
@@ -688,6 +696,11 @@ class Simulator:
                     return
                 continue
             self.watchdog.before(self, world, decision)
+            if self.uid and (said := self.refuses(decision.step)):
+                self.notebook.refused = refusals.refused_again(self.notebook.refused, decision, said, self.now)
+                self.tell("refused", f"{decision.because} ({said})")
+                continue
+            self.notebook.refused = refusals.taken(self.notebook.refused, decision)
             wait = self.attempt(decision.step)
             self._controllers()
             if self._dies():

@@ -45,9 +45,8 @@ log: Final = logging.getLogger("tradingrelease")
 GIVEN_UP: Final = 5
 """Seconds after which a closed session of the event source means that it gave up; it logs in anew at once on a 401."""
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_PRESSING: Final = 4.0
-"""The longest wait, in seconds, before a pressing step is tried again: S10 gives half a switch 10 s once writes are
-taken, and what failed meanwhile by the passing of time is looked at no sooner."""
+_MOVE_AGAIN: Final = 4.0
+"""The longest wait, in seconds, before a Service is moved again: S10 gives half a switch 10 s once writes are taken."""
 
 
 class SourceLost(Exception):  # noqa: N818 - it is a state, not a mistake
@@ -266,8 +265,8 @@ class App:
         count = self.failures[key] = self.failures.get(key, 0) + 1
         wait = _BACKOFF[min(count - 1, len(_BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         page = self.notebooks.get(key)
-        if page and page.pressing:
-            wait = min(wait, _PRESSING)
+        if page and page.moves_traffic:
+            wait = min(wait, _MOVE_AGAIN)
         if isinstance(error, Unreachable):
             wait = max(wait, error.retry_after)
         telemetry.ERRORS.labels(type(error).__name__).inc()

@@ -16,9 +16,8 @@ from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.report import Reporter
 from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import Conflict, Forbidden, Invalid
-from tradingrelease.policy import checks, hooks, probes
-from tradingrelease.policy.accept import RETRY
-from tradingrelease.policy.decide import decide, is_chore, refused
+from tradingrelease.policy import checks, hooks, probes, refusals
+from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Key, Rest, Switch, World
 from tradingrelease.policy.reasons import Cause
 from tradingrelease.policy.rules.candidate import stands
@@ -59,10 +58,16 @@ class Reconciler:
             now = self._clock.now()
             if page := self._notebooks.get(key):
                 page.forget_refusals(now)
+                page.moves_traffic = False
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)
-            notebook.pressing = isinstance(decision.step, Switch)
+            notebook.moves_traffic = isinstance(decision.step, Switch)
+            if decision.memory is None and isinstance(decision.step, Rest):
+                still = refusals.still(notebook.refused, now)
+                if still != notebook.refused:
+                    notebook.refused = still
+                    continue
             _tell(key, decision)
             if decision.memory is not None or isinstance(decision.step, Rest):
                 wait = await self._rest(world, decision, notebook, now)
@@ -72,8 +77,11 @@ class Reconciler:
             try:
                 outcome = await self._actor.act(decision.step, world, notebook, now)
             except (Forbidden, Invalid) as error:
-                await self._refused(world, decision, error, notebook, now)
+                if not world.uid or world.deleting:
+                    raise
+                await self._put_aside(world, decision, error, notebook, now)
                 continue
+            notebook.refused = refusals.taken(notebook.refused, decision)
             self._measure(decision, outcome, notebook)
             if outcome.wait is not None:
                 log.info("look again", extra={"release": str(key), "because": outcome.said})
@@ -81,22 +89,17 @@ class Reconciler:
             await self._reporter.say(world, decision.notes, notebook, now)
         return SOON
 
-    async def _refused(
+    async def _put_aside(
         self, world: World, decision: Decision, error: Forbidden | Invalid, notebook: Notebook, now: datetime
     ) -> None:
-        """Tell of a step that the API server refuses. A chore is put aside for a while; else raises that error."""
-        if not world.uid or world.deleting:
-            raise error
-        told = refused(decision, str(error))
-        await self._reporter.warn(world, told.notes, now)
-        if is_chore(decision):
-            telemetry.ERRORS.labels(type(error).__name__).inc()
-            log.warning("%s", told.because, extra={"release": str(world.key), "rule": decision.rule})
-            notebook.put_aside[decision.rule] = now + RETRY
-            return
-        notebook.pressing = True
-        await self._rest(world, replace(told, notes=()), notebook, now)
-        raise error
+        """Keep that the API server refuses a step. Status tells of it as soon as there is nothing else to do."""
+        before = notebook.refused
+        notebook.refused = refusals.refused_again(before, decision, str(error), now)
+        note = refusals.note(notebook.refused, decision)
+        telemetry.ERRORS.labels(type(error).__name__).inc()
+        log.warning("%s", note.message, extra={"release": str(world.key), "rule": decision.rule})
+        if refusals.place(decision) not in before:
+            await self._reporter.warn(world, note, now)
 
     async def _rest(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> float | None:
         after = replace(world, memory=decision.memory) if decision.memory is not None else world
@@ -123,8 +126,7 @@ class Reconciler:
         _count(world, after, notebook)
         if decision.memory is not None:
             return 0.0
-        again = [decision.look_again, *(until - now for until in notebook.put_aside.values())]
-        waits = [wait for wait in (due, *map(_seconds, again)) if wait is not None]
+        waits = [wait for wait in (due, _seconds(decision.look_again)) if wait is not None]
         return max(min(waits), 0.02) if waits else None
 
     def _measure(self, decision: Decision, outcome: Outcome, notebook: Notebook) -> None:

@@ -234,7 +234,7 @@ BUGS = (
     Bug(
         "a late switch that makes an aborted first release live",
         "abort at first",
-        ((absorb, "_ended_unswitched", _never),),
+        ((absorb, "ended_unswitched", _never),),
         "S2",
     ),
     Bug("a late switch that nobody takes back", "abort at first", ((policy, "URGENT", CARELESS),), "S2"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tradingrelease.policy.accept import RETRY
 from tradingrelease.policy.hooks import REREAD
-from tradingrelease.policy.model import Asked, Job, JobRefused, Memory, Refusal
+from tradingrelease.policy.model import Asked, Job, JobRefused, Memory, Refusal, Refused
 from tradingrelease.policy.pod_book import Book
 from tradingrelease.policy.transitions import Transition
 
@@ -23,8 +23,8 @@ class Notebook:
     """uid of the Job that was looked for last, and not found."""
     job_read: tuple[Job, datetime] | None = None
     """The Job that was looked for last, as it was read, and when."""
-    put_aside: dict[str, datetime] = field(default_factory=dict)
-    """By rule: until when a chore that the API server refused is left undone."""
+    refused: Mapping[tuple[str, str], Refused] = field(default_factory=dict)
+    """By rule and words of a decision: steps that the API server refused, until one is taken or no longer asked for."""
     jobs_refused: Mapping[str, JobRefused] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     dry_runs: dict[str, Refusal | None] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class Notebook:
     """The write of a status that only describes: looks and switches go on meanwhile."""
     happened: list[Transition] = field(default_factory=list)
     """What steps did and no status records yet."""
-    pressing: bool = False
-    """The step of the last look moves a Service, and others may have moved before it; or it was refused."""
+    moves_traffic: bool = False
+    """The step of the last look moves a Service: others may have moved before it."""
     woken_at: float = 0.0
     """Monotonic time of the event that led to this look, for ready-to-switch."""
     ordered_at: float = 0.0
@@ -71,4 +71,3 @@ class Notebook:
             if now - at > RETRY - timedelta(seconds=1):
                 self.dry_runs.pop(revision, None)
                 del self.dry_run_at[revision]
-        self.put_aside = {rule: until for rule, until in self.put_aside.items() if until > now}

@@ -110,7 +110,7 @@ class Observer:
             jobs=notebook.jobs(self._cache.jobs(key), now),
             job_gone=notebook.job_gone,
             job_read=notebook.job_read and (notebook.job_read[0].uid, notebook.job_read[1]),
-            put_aside=frozenset(notebook.put_aside),
+            refused=notebook.refused,
             jobs_refused=notebook.jobs_refused,
             called=self._caller.called(key),
             webhook_hosts=self._caller.hosts,

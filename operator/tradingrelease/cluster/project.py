@@ -15,6 +15,7 @@ from tradingrelease.policy.memory import moment
 from tradingrelease.policy.model import Author, Container, Deployment, Job, Order, Pod, Record, Service
 from tradingrelease.policy.pods import LOST_WITH_THEIR_NODE
 from tradingrelease.policy.reasons import Action
+from tradingrelease.policy.redaction import redacted
 from tradingrelease.policy.spec import Rejected, Spec, parse
 
 Json = Mapping[str, Any]
@@ -274,7 +275,7 @@ def _container(raw: Json) -> Container:
         died=died.get("reason", ""),
         exit_code=int(died.get("exitCode", 0)),
         died_at=moment(finished) if finished else None,
-        last_words=died.get("message", ""),
+        last_words=redacted(died.get("message", "")),  # a kubelet may give the end of its log
         down=waiting.get("reason") == "CrashLoopBackOff" or (failed and died.get("reason") not in LOST_WITH_THEIR_NODE),
     )
 

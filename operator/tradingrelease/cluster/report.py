@@ -10,7 +10,7 @@ from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.ledger import LAZY, LAZY_UNDER_WAY, Ledger
 from tradingrelease.cluster.notebook import Notebook
-from tradingrelease.errors import Conflict, Forbidden, NotFound
+from tradingrelease.errors import Conflict, Forbidden, Invalid, NotFound
 from tradingrelease.policy import names, transitions, writes
 from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
@@ -63,10 +63,9 @@ class Reporter:
         await self._answer(world, now)
         return due
 
-    async def warn(self, world: World, notes: tuple[Note, ...], now: datetime) -> None:
-        """Write Events alone: a condition records it, if it matters."""
-        for note in notes:
-            await self._say(world, note, now)
+    async def warn(self, world: World, note: Note, now: datetime) -> None:
+        """Write an Event alone: a condition records it, if it matters."""
+        await self._say(world, note, now)
 
     async def say(self, world: World, notes: tuple[Note, ...], notebook: Notebook, now: datetime) -> None:
         """Write the Events of a step, once it is carried out. They are recorded with the next status."""
@@ -163,8 +162,8 @@ class Reporter:
         }
         try:
             await self._api.create(EVENTS, world.key.namespace, body)
-        except (Conflict, Forbidden, NotFound):
-            return  # said already; or a namespace that is going takes no more Events
+        except (Conflict, Forbidden, Invalid, NotFound):
+            return  # said already; or a namespace that is going, or a policy, takes no Events
 
     async def _answer(self, world: World, now: datetime) -> None:
         """Write answers onto their orders. Safe twice: an answered order is never answered differently."""

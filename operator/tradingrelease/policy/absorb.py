@@ -211,13 +211,16 @@ def _retention_follows_the_latest_switch(memory: Memory) -> Memory:
 
 def _found(world: World, now: datetime) -> Absorbed:
     memory, newest = world.memory, acts.latest(world)
-    if newest and newest.cause is Cause.PROMOTE and newest.act > memory.act and _ended_unswitched(memory, newest.to):
+    if newest and newest.cause is Cause.PROMOTE and newest.act > memory.act and ended_unswitched(memory, newest.to):
         return _given_up(memory, newest)
     return _take_over(world, now)
 
 
-def _ended_unswitched(memory: Memory, revision: str) -> bool:
-    """Tell whether a revision is known to have ended before it got its traffic: a late write makes it live no more."""
+def ended_unswitched(memory: Memory, revision: str) -> bool:
+    """Tell whether a revision is known to have ended before it got its traffic: a late write makes it live no more.
+
+    Of what another release, or a former one of this name, made live nothing is known.
+    """
     told = [entry for entry in memory.history if entry.revision == revision]
     return memory.latch_of(revision) is not None or (bool(told) and not any(entry.switched for entry in told))
 
@@ -240,7 +243,8 @@ def _take_over(world: World, now: datetime) -> Absorbed:
     stack = Stack(_revision_of(world, found), _version_of(found), tuple(members))
     newest = acts.latest(world)
     adopted = newest is not None and newest.cause is Cause.ADOPT and all(d.adopted_from for d in found)
-    if not adopted and _ended_unswitched(memory, stack.revision):
+    made_for = {stack.revision, *(d.created_for for d in found if not d.proven)}
+    if not adopted and any(ended_unswitched(memory, revision) for revision in made_for):
         return memory, ()
     since = newest.at if newest else now
     live = Live(stack, since, since, now, newest.act if newest else 0)

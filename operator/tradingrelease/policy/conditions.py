@@ -216,7 +216,7 @@ def phase(  # noqa: C901, PLR0911 - one line a phase
     if latch := memory.latch_of(wanted.revision) if wanted else None:
         switched = any(e.revision == latch.stack.revision and e.switched for e in memory.history)
         return Phase.ROLLED_BACK if switched else Phase.FAILED
-    if decision.adopting:
+    if decision.adopting and not decision.halted:
         return Phase.ADOPTING
     if memory.paused:
         return Phase.PAUSED

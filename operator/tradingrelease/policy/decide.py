@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tradingrelease.policy import hooks, names
+from tradingrelease.policy import hooks, names, refusals
 from tradingrelease.policy.absorb import absorb
-from tradingrelease.policy.model import Decision, Deployment, Note, Rest, Retire, Switch, Unmark, World
+from tradingrelease.policy.model import Decision, Deployment, Rest, Retire, Unmark, World
 from tradingrelease.policy.records import recorded
 from tradingrelease.policy.rules import switching
 from tradingrelease.policy.rules.adoption import (
@@ -129,6 +129,8 @@ CHORES: Final[tuple[Rule, ...]] = (
 """Done while everything else waits."""
 
 
+_HOLD: Final = (what_serves_is_marked, a_switch_is_one_act)
+"""What the rules after it rely on, also while the API server refuses it."""
 _MOST_MEMORIES: Final = 32
 """Orders may be answered one after the other; nothing else follows from memory more than a few times."""
 
@@ -137,6 +139,22 @@ def decide(world: World, now: datetime) -> Decision:
     """Return what to do next for a release, and why."""
     if not world.uid or world.deleting:
         return _gone(world, now)
+    decision = _settle(world, now)
+    # Whatever is remembered meanwhile, what was refused is so until the next try.
+    told = refusals.told(world) if decision.memory is not None else _refused(world, now)
+    again = (refused.until - now for refused in world.refused.values() if refused.until > now)
+    return replace(decision, halted=decision.halted or told, look_again=_soonest(decision.look_again, *again))
+
+
+def _refused(world: World, now: datetime) -> tuple[str, str] | None:
+    """Return reason and message of what serves needs, and the API server refuses."""
+    speak = [rule for rule in URGENT if any(rule.__name__ == name for name, _ in world.refused)]
+    found = (decision for rule in speak if (decision := rule(world, now)))
+    asked = {refusals.place(decision) for decision in found}
+    return refusals.told(replace(world, refused={k: v for k, v in world.refused.items() if k in asked}))
+
+
+def _settle(world: World, now: datetime) -> Decision:
     remembered: Decision | None = None
     for _ in range(_MOST_MEMORIES):
         decision = _next(world, now)
@@ -152,23 +170,6 @@ def decide(world: World, now: datetime) -> Decision:
     raise AssertionError(f"memory never settles: {remembered}")
 
 
-def refused(decision: Decision, said: str) -> Decision:
-    """Return what there is to tell where the API server refuses the step of a decision. `said`: its answer.
-
-    Nothing goes on without that step, but for a chore: that is told by an Event alone.
-    """
-    reason = "SwitchRefused" if isinstance(decision.step, Switch) else "WriteRefused"
-    text = f"the API server refuses what comes next ({said}); it is tried again and again: {decision.because}"
-    note = Note(reason, text, names.digest(decision.because), warning=True)
-    told = replace(decision, step=Rest(), notes=(note,), reason=reason, because=text)
-    return told if is_chore(decision) else replace(told, stalled=True, halted=(reason, text))
-
-
-def is_chore(decision: Decision) -> bool:
-    """Tell whether what serves and what is asked for go on without the step of a decision."""
-    return decision.rule in {rule.__name__ for rule in CHORES}
-
-
 def _next(world: World, now: datetime) -> Decision:
     memory, notes = absorb(world, now)
     if memory != world.memory:
@@ -177,10 +178,11 @@ def _next(world: World, now: datetime) -> Decision:
         reason = notes[0].reason if notes else "Observed"
         return Decision(Rest(), "absorb", reason, because, memory=memory, notes=notes, look_again=timedelta(0))
     urgent = _any(URGENT, world, now)
-    if urgent and (not _waits(urgent) or urgent.rule == switching.RULE):
+    if urgent and (not _waits(urgent) or urgent.rule == switching.RULE or urgent.reason == refusals.WRITE):
         return urgent
-    halted = _halted(urgent)
-    planned = replace(_release(world, now), halted=halted)
+    planned = _release(world, now)
+    halted = _halted(urgent) or planned.halted
+    planned = replace(planned, halted=halted)
     if _waits(planned):
         planned = replace(planned, memory=author_is_kept(world))
     if not _waits(planned):
@@ -190,7 +192,7 @@ def _next(world: World, now: datetime) -> Decision:
         if urgent
         else planned
     )
-    chore = _first(tuple(rule for rule in CHORES if rule.__name__ not in world.put_aside), world, now)
+    chore = next((d for rule in CHORES if (d := rule(world, now)) and not refusals.is_put_aside(world, d, now)), None)
     if chore and not _waits(chore):
         return replace(chore, look_again=timedelta(0), refused=decision.refused, halted=halted)
     return replace(
@@ -216,6 +218,10 @@ def _any(rules: tuple[Rule, ...], world: World, now: datetime) -> Decision | Non
     waiting: Decision | None = None
     for rule in rules:
         decision = rule(world, now)
+        if decision and refusals.is_put_aside(world, decision, now):
+            if rule in _HOLD:
+                return refusals.waits(world, decision, now)
+            continue  # what can be done is done: a rollback does not wait for what is refused before it
         if decision and (not _waits(decision) or decision.rule == switching.RULE):
             return replace(decision, halted=_halted(waiting))
         waiting = waiting or decision
@@ -229,7 +235,8 @@ def _halted(urgent: Decision | None) -> tuple[str, str] | None:
 
 def _first(rules: tuple[Rule, ...], world: World, now: datetime) -> Decision | None:
     """Return the first decision: each of these rules builds on those before it."""
-    return next((decision for rule in rules if (decision := rule(world, now))), None)
+    found = next((decision for rule in rules if (decision := rule(world, now))), None)
+    return refusals.waits(world, found, now) if found and refusals.is_put_aside(world, found, now) else found
 
 
 def _waits(decision: Decision) -> bool:

@@ -662,6 +662,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """That the API server did not let a step be taken, and why."""
+
+    reason: str
+    message: str
+    times: int
+    """How often in a row."""
+    until: datetime
+    """When it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRefused:
     """That a hook's Job cannot be created, and why."""
 
@@ -721,8 +733,8 @@ class World:
     """uid of the Job that a direct read did not find, where a run waits for it."""
     job_read: tuple[str, datetime] | None = None
     """uid of the Job that a direct read found last, and when."""
-    put_aside: frozenset[str] = frozenset()
-    """Rules of chores whose write the API server refused a moment ago: they are left undone for a while."""
+    refused: Mapping[tuple[str, str], Refused] = field(default_factory=dict)
+    """By rule and words of a decision: steps that the API server refused when this process last tried."""
     jobs_refused: Mapping[str, JobRefused] = field(default_factory=dict)
     """By name: Jobs that could not be created when this process last tried."""
     called: Mapping[str, Called] = field(default_factory=dict)

@@ -77,6 +77,7 @@ def test_what_is_not_one_finite_number_is_inconclusive(data, said):
         (200, b"null", "refused the query: HTTP 200"),
         (200, b'{"status": "error", "error": "1:4: parse error: no"}', "refused the query: 1:4: parse error: no"),
         (400, b'{"status": "error", "error": "1:4: parse error: no"}', "1:4: parse error: no"),
+        (422, b'{"status": "error", "error": "no token=canary-7f3a91 here"}', "refused the query: no token=*** here"),
         (503, answer(vector("0")), "HTTP 503"),
         (302, answer(vector("0")), "HTTP 302"),
         (200, answer(vector("0"), warnings=["a store is down"]), "a store is down"),

@@ -132,6 +132,15 @@ def test_a_crash_counts_when_it_happens_and_not_only_when_the_container_is_start
     assert (container.down, container.crashes) == (down, 1 + down)
 
 
+def test_last_words_are_told_without_what_looks_like_a_secret():
+    """They may be the end of its log (FallbackToLogsOnError), and reach status, Events and chat rooms."""
+    words = "cannot reach postgres://trader:hunter2@db:5432/x\nwith token=canary-7f3a91 of today"
+    died = {"terminated": {"reason": "Error", "exitCode": 1, "message": words}}
+    status = {"name": "backend", "restartCount": 1, "state": {}, "lastState": died}
+    (container,) = project.pod(raw.pod(containerStatuses=[status])).pod.containers
+    assert container.last_words == "cannot reach postgres://***@db:5432/x with token=*** of today"
+
+
 def test_how_a_container_died_now_goes_before_how_it_died_last_time():
     last, now = ({"terminated": {"reason": r, "exitCode": c}} for r, c in (("Error", 1), ("OOMKilled", 137)))
     status = {"name": "backend", "restartCount": 1, "state": now, "lastState": last}

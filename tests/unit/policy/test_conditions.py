@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tradingrelease.policy import conditions, signals
 from tradingrelease.policy.conditions import compute, merged, phase
-from tradingrelease.policy.decide import decide, refused
+from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import Decision, Latched, Record, Rest
 from tradingrelease.policy.reasons import Action, Cause, Condition, Outcome, Phase
 from tradingrelease.policy.transitions import told_by_conditions
@@ -206,42 +206,6 @@ def test_a_watch_that_stalls_says_why():
         ("False", "Stalled"),
     ]
     assert word(world, held) is Phase.STALLED
-
-
-@pytest.mark.parametrize(
-    "world",
-    [
-        a_release().live().candidate(verified=True).world(),
-        switching(Cause.PROMOTE),
-        switching(Cause.ROLLBACK),
-        a_release().candidate(verified=True).world(),
-    ],
-    ids=["the first Service", "half a switch", "half a rollback", "the very first release"],
-)
-def test_a_refused_switch_stalls_and_is_not_ready(world):
-    told = refused(decide(world, NOW), "no changes on Fridays")
-    assert said(world, READY, STALLED, RECONCILING, decision=told) == [
-        ("False", "SwitchRefused"),
-        ("True", "SwitchRefused"),
-        ("False", "Stalled"),
-    ]
-    assert word(world, told) is Phase.STALLED
-
-
-def test_what_is_live_and_proven_is_not_ready_while_it_is_refused_what_it_needs():
-    world = a_release().live().world()
-    template = {**BLUE.template, "spec": {"containers": [{"name": "backend", "image": "backend:9"}]}}
-    edited = replace(world, deployments={n: replace(d, template=template) for n, d in world.deployments.items()})
-    told = refused(decide(edited, NOW), "no")
-    assert said(edited, READY, STALLED, decision=told) == [("False", "WriteRefused"), ("True", "WriteRefused")]
-    assert word(edited, told) is Phase.STALLED
-
-
-def test_a_refused_chore_leaves_live_ready():
-    world = a_release().live().world()
-    world = replace(world, stored={**world.stored, "forgotten": parsed(a_spec("0.1.0"))})
-    told = refused(decide(world, NOW), "no")
-    assert said(world, READY, STALLED, decision=told) == [("True", "Proven"), ("False", "Moving")]
 
 
 def test_what_halts_goes_on_halting_while_the_way_out_is_asked_for():

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tradingrelease.policy import names
-from tradingrelease.policy.decide import CHORES, decide, is_chore, refused
+from tradingrelease.policy.decide import CHORES, decide
 from tradingrelease.policy.model import (
     CreateDeployment,
     ForgetSpec,
@@ -14,7 +14,6 @@ from tradingrelease.policy.model import (
     Rest,
     Restore,
     StoreSpec,
-    Switch,
     Unmark,
 )
 from tradingrelease.policy.reasons import Action, Cause
@@ -95,31 +94,6 @@ def test_no_chore_only_waits_since_the_chores_after_it_would_starve():
     world = a_release().promoted("2.0.0").world()
     said = [decision for rule in CHORES if (decision := rule(world, NOW))]
     assert not [d.rule for d in said if isinstance(d.step, Rest) and d.memory is None]
-
-
-def test_a_chore_that_was_refused_is_put_aside_and_those_after_it_are_done():
-    world = a_release().live().world()
-    world = replace(world, services={**world.services, "former": FORMER})
-    world = replace(world, stored={**world.stored, "forgotten": parsed(a_spec("0.1.0"))})
-    first = decide(world, NOW)
-    second = decide(replace(world, put_aside=frozenset({first.rule})), NOW)
-    both = decide(replace(world, put_aside=frozenset({first.rule, second.rule})), NOW)
-    assert (type(first.step), type(second.step), both.rule) == (Unmark, ForgetSpec, "settled")
-
-
-def test_every_chore_is_known_as_one_by_the_name_of_its_rule():
-    """Else one that is refused would be neither told as a chore nor put aside."""
-    going = a_release().promoted("2.0.0").candidate("3.0.0").world()
-    worlds = [
-        replace(going, services={**going.services, "former": FORMER}),
-        replace(going, stored={"forgotten": parsed(a_spec("0.1.0"))}),
-        replace(going, deployments={n: replace(d, claims={}) for n, d in going.deployments.items()}),
-        replace(going, deployments={n: replace(d, owner_uids=frozenset({UID})) for n, d in going.deployments.items()}),
-        replace(going, deployments={n: d for n, d in going.deployments.items() if n != BLUE.name}),
-    ]
-    said = [decision for world in worlds for rule in CHORES if (decision := rule(world, NOW))]
-    assert len({decision.rule for decision in said}) > 4
-    assert all(is_chore(decision) for decision in said)
 
 
 def test_what_urgently_waits_hides_nothing_urgent_that_can_be_done():
@@ -219,47 +193,3 @@ def test_a_new_spec_is_stored_before_a_candidate_begins():
     world = a_release().live().asking(a_spec("2.0.0")).world()
     known = replace(world, dry_runs={GREEN.revision: None})
     assert isinstance(decide(known, NOW).step, StoreSpec)
-
-
-# --- what the API server refuses ------------------------------------------------------------------------------------
-
-
-def test_a_refused_switch_waits_for_a_person_and_says_in_whose_words():
-    decision = decide(a_release().live().candidate(verified=True).world(), NOW)
-    assert isinstance(decision.step, Switch)
-    told = refused(decision, "no changes on Fridays")
-    assert (told.step, told.rule, told.reason, told.stalled) == (Rest(), decision.rule, "SwitchRefused", True)
-    assert told.halted == (told.reason, told.because)
-    assert told.because.startswith("the API server refuses what comes next (no changes on Fridays)")
-    assert told.because.endswith(decision.because)
-    (note,) = told.notes
-    assert (note.reason, note.message, note.warning) == ("SwitchRefused", told.because, True)
-    assert refused(decision, "the policy's words of today").notes[0].about == note.about, (
-        "one Event, whatever the words"
-    )
-
-
-def test_another_refused_step_is_another_event():
-    world = a_release().live().candidate(verified=True).world()
-    other = replace(decide(world, NOW), because="Service frontend: something else")
-    assert refused(decide(world, NOW), "no").notes[0].about != refused(other, "no").notes[0].about
-
-
-def test_a_refused_write_that_is_no_switch_says_so():
-    world = a_release().live().world()
-    template = {**BLUE.template, "spec": {"containers": [{"name": "backend", "image": "backend:9"}]}}
-    edited = replace(world, deployments={BLUE.name: replace(BLUE, template=template, claims={"backend": 10})})
-    told = refused(decide(edited, NOW), "no")
-    assert (told.reason, told.stalled, told.halted and told.halted[0]) == ("WriteRefused", True, "WriteRefused")
-
-
-def test_a_refused_chore_waits_for_nobody():
-    world = a_release().live().world()
-    decision = decide(replace(world, services={**world.services, "former": FORMER}), NOW)
-    told = refused(decision, "no")
-    assert (told.stalled, told.halted, told.notes[0].reason, told.notes[0].warning) == (
-        False,
-        None,
-        "WriteRefused",
-        True,
-    )

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 from tradingrelease.policy import names
-from tradingrelease.policy.model import CreateDeployment, Switch
-from tradingrelease.policy.reasons import Action, Condition
+from tradingrelease.policy.model import CreateDeployment, Record, Switch
+from tradingrelease.policy.reasons import Action, Cause, Condition
 
-from tests.builders import a_spec, a_stack
+from tests.builders import a_spec, a_stack, a_template
 from tests.simulator import SOON, Behaviour, Simulator
 
 PAIR = ("backend", "frontend")
@@ -217,3 +217,105 @@ def test_who_broke_the_glass_keeps_what_the_late_switch_gave():
     sim.services["backend"] = replace(service, annotations=glass, version=service.version + 1)
     sim.run(seconds=30)
     assert (sim.live, selected(sim)) == ("", {"backend": "2.0.0"}), sim.transcript
+
+
+# --- what others left is not taken back -------------------------------------------------------------------------------
+
+
+def renamed(version):
+    """Return the same component under another name: no Deployment of a former release is its."""
+    raw = a_spec(version)
+    raw["components"][0]["name"] = "api"
+    return raw
+
+
+def test_what_a_former_release_made_live_goes_on_serving_whatever_becomes_of_the_next_one():
+    sim = Simulator("backend")
+    sim.apply(a_spec("1.0.0"))
+    sim.run(minutes=30)
+    serves = sim.services["backend"].selected
+    sim.delete_release()
+    sim.run(minutes=5)
+    sim.behaviours["backend:2.0.0"] = Behaviour(healthy=False)
+    sim.apply(renamed("2.0.0"))
+    sim.run(hours=1)
+    assert sim.services["backend"].selected == serves, sim.transcript
+    assert any(d.revision == serves and d.replicas for d in sim.deployments.values())
+
+
+def test_what_another_release_made_live_is_not_taken_back():
+    sim = SlowNetwork(*PAIR)
+    theirs = Record(
+        act=1, cause=Cause.PROMOTE, to="theirs", origin="", selected="theirs", before="none", at=sim.now,
+        because="verified", reason="Switching", release="other",
+    )  # fmt: skip
+    frontend = sim.services["frontend"]
+    sim.services["frontend"] = replace(
+        frontend, selector={**frontend.selector, names.REVISION: "theirs"}, record=theirs
+    )
+    sim.apply(a_spec("2.0.0", PAIR))
+    sim.run_until(lambda sim: sim.down, minutes=2)
+    late = sim.late
+    given_up_by_order(sim)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(late)
+    sim.run(seconds=5)
+    assert sim.services["frontend"].selected == "theirs", sim.transcript
+
+
+def test_a_status_that_cannot_be_read_beside_a_refused_spec_costs_no_traffic():
+    sim = Simulator(*PAIR)
+    sim.apply(V1)
+    sim.run(minutes=30)
+    sim.status["live"]["since"] = "?"
+    sim.apply({"version": "x", "components": []})
+    sim.restart()
+    sim.run(minutes=10)
+    assert selected(sim) == BOTH_LIVE, sim.transcript
+
+
+def test_a_late_switch_behind_a_service_that_the_release_has_just_got_is_taken_back():
+    order = ("frontend", "backend")
+    sim = SlowNetwork(*order)
+    sim.apply(a_spec("1.0.0", ("backend",)))
+    sim.run(minutes=30)
+    spec = sim.apply(a_spec("2.0.0", order))
+    sim.run_until(lambda sim: sim.down, minutes=2)
+    assert sim.late.service == "frontend"
+    sim.order(Action.ABORT, spec.revision)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.attempt(sim.late)
+    assert selected(sim)["frontend"] == "2.0.0", "the late write must arrive"
+    sim.run(hours=2)
+    assert (sim.live, selected(sim)) == ("1.0.0", {"backend": "1.0.0", "frontend": "none"}), sim.transcript
+
+
+def test_an_aborted_revision_is_not_taken_over_with_what_is_adopted_beside_it():
+    class AtOnce(SlowNetwork):
+        """Lets the late write arrive together with the adoption."""
+
+        lands = False
+
+        def attempt(self, step):
+            wait = super().attempt(step)
+            if self.lands and isinstance(step, Switch) and step.record.cause is Cause.ADOPT:
+                self.lands = False
+                super().attempt(self.late)
+            return wait
+
+    sim = AtOnce(*PAIR)
+    spec = sim.apply(a_spec("2.0.0", PAIR[:1]))
+    sim.run_until(lambda sim: sim.down, minutes=2)
+    sim.order(Action.ABORT, spec.revision)
+    sim.restart()
+    sim.run(seconds=1)
+    sim.lands = True
+    sim.serve_plainly("frontend", a_template("frontend", "0.9"))
+    sim.behaviours["backend:3.0.0"] = Behaviour(healthy=False)
+    sim.apply(V3)
+    sim.run(minutes=1)
+    aborted = [d for d in sim.deployments.values() if d.created_version == "2.0.0"]
+    assert not any(d.proven for d in aborted), sim.transcript
+    assert sim.services["backend"].selected not in {d.revision for d in aborted}

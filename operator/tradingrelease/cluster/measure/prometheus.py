@@ -11,6 +11,7 @@ from tradingrelease.cluster import outward
 from tradingrelease.cluster.probe import evaluated
 from tradingrelease.policy.check_spec import PrometheusCheck
 from tradingrelease.policy.measurements import Finding, Measurement, QuerySubject, Verdict
+from tradingrelease.policy.redaction import redacted
 
 BODY_LIMIT: Final = 256 * 1024
 """One number needs some hundred bytes; a query that gives so much more has no single result anyway."""
@@ -49,7 +50,7 @@ def judge(check: PrometheusCheck, status: int, body: bytes) -> Finding:
     except (ValueError, RecursionError):
         return _unknown(f"Prometheus answered HTTP {status} without JSON")
     if not isinstance(answer, Mapping) or status != 200 or answer.get("status") != "success":
-        said = answer.get("error") if isinstance(answer, Mapping) else None
+        said = redacted(str(answer.get("error") or "")) if isinstance(answer, Mapping) else ""
         return _unknown(f"Prometheus refused the query: {said or f'HTTP {status}'}")
     if answer.get("warnings"):
         return _unknown(f"Prometheus warns: {answer['warnings']}")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from tradingrelease.policy import acts, checks, drift, manifests, names, signals
-from tradingrelease.policy.absorb import close
+from tradingrelease.policy.absorb import close, ended_unswitched
 from tradingrelease.policy.hooks import pending_after_switch
 from tradingrelease.policy.model import (
     Ask,
@@ -147,23 +147,29 @@ def _put_back(world: World, live: Live, member: Member, service: Service, now: d
 
 
 def given_up_serves_nobody(world: World, now: datetime) -> Decision | None:
-    """Take back, while nothing is live, what a late write gave to a revision that was given up before it arrived."""
-    memory = world.memory
-    if memory.live or memory.paused or acts.unfinished(world):
+    """Take back what a late write gave to a revision that was given up before it arrived, where nothing live was.
+
+    At the first release, and behind a Service that a release has just got.
+    """
+    rule, memory = "given_up_serves_nobody", world.memory
+    if memory.paused or acts.unfinished(world):
         return None
+    of_live = set(memory.live.stack.services) if memory.live else set()
     for service in acts.steered(world).values():
         record = service.record
-        if record is None or record.cause is not Cause.PROMOTE or service.break_glass:
+        if service.name in of_live or record is None or record.cause is not Cause.PROMOTE or service.break_glass:
             continue
-        if record.act <= memory.act and service.selected == record.selected:
-            because = f"the switch to {record.to} arrived after that was given up, and nothing is live"
+        late = record.act <= memory.act and service.selected == record.selected and record.before == names.NOTHING
+        proven = any(d.proven for d in world.deployments.values() if d.revision == record.selected)
+        if late and not proven and record.release == world.key.name and ended_unswitched(memory, record.to):
+            because = f"the switch to {record.to} arrived after that was given up"
             undo = replace(
                 record, act=memory.act, cause=Cause.UNDO, to="", origin=record.to, selected=names.NOTHING,
                 at=now, because=because, order="", latches=False, reason="SwitchUndone",
             )  # fmt: skip
-            text = f"Service {service.name}: {because}"
+            text = f"Service {service.name} selects no pod again: {because}"
             note = Note("SwitchUndone", text, f"{service.uid}/{service.version}", warning=True)
-            return replace(acts.point(world, service.name, undo, "given_up_serves_nobody"), notes=(note,))
+            return replace(acts.point(world, service.name, undo, rule), notes=(note,))
     return None
 
 
@@ -190,7 +196,8 @@ def nobody_edited_ours(world: World, _: datetime) -> Decision | None:
                 step = Restore(deployment.name, deployment.uid, deployment.version, written)
                 return Decision(step, rule, "EditRestored", text, notes=(note,))
             if (
-                stack is stacks[0]
+                stacks
+                and stack is stacks[0]
                 and not deployment.adopted_from
                 and deployment.min_ready_seconds != component.min_ready_seconds
             ):
