@@ -123,6 +123,8 @@ def test_a_calendar_is_read_by_its_name_alone_and_what_it_does_not_know_is_froze
     arena.until(lambda s: s.ready("2"), "the market is closed: version 2 goes live", 90)
     status = told(arena, "nyse", lambda s: s.get("active") is False, "it says that it holds no more")
     assert status["conditions"][1]["reason"] == "Current"
+    ((labels, at),) = arena.operator.samples("tradingrelease_calendar_end_timestamp_seconds")
+    assert (labels["calendar"], at) == ("xnys", ends.timestamp()), "alerts are made of it, days ahead"
 
 
 def install(arena):

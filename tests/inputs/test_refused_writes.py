@@ -35,18 +35,17 @@ def test_a_switch_that_is_refused_is_told_and_made_once_it_is_taken(place):
         assert "the test says no" in ready["message"]
         assert "Service backend" in ready["message"], "people need to know what is not done"
         assert "the test says no" in place.said("SwitchRefused")[0]
-        told = state.condition("Stalled")["lastTransitionTime"]
+        since = state.condition("Stalled")["lastTransitionTime"]
         order = place.order("Rollback", "nonsense", reason="to be refused")
         place.until(lambda s: s.order(order).get("phase") == "Refused", "orders are answered meanwhile", 10)
         place.never(lambda s: stalled(s) != "SwitchRefused", "it comes and goes with each try", 6)
     state = place.until(lambda s: s.ready("2"), "it is made once it is taken", 20)
-    assert state.condition("Stalled")["lastTransitionTime"] > told
+    assert state.condition("Stalled")["lastTransitionTime"] > since
     assert len(state.said("SwitchRefused")) == 1, "said once, however often it was tried"
-    said = [(t["reason"], t["severity"]) for t in state.status()["transitions"]]
-    assert [pair for pair in said if pair[0] in {"SwitchRefused", "Recovered"}] == [
-        ("Recovered", "Info"),
-        ("SwitchRefused", "Critical"),
-    ]
+    told = [(t["reason"], t["severity"]) for t in state.status()["transitions"]]
+    assert told.count(("SwitchRefused", "Critical")) == 1
+    newest = [reason for reason, _ in told if reason in {"SwitchRefused", "Recovered"}]
+    assert newest[:2] == ["Recovered", "SwitchRefused"]
 
 
 def test_a_refused_switch_keeps_nobody_from_giving_up_its_candidate(place):

@@ -150,8 +150,10 @@ def _ready(world: World, decision: Decision, found: Mapping[Condition, Verdict])
             continue
         if condition is Condition.PROMOTED and wanted and (latch := world.memory.latch_of(wanted.revision)):
             return _false(latch.reason, not_again(latch))
-        # The rule that speaks knows best what is waited for.
+        # The rule that speaks knows best what is waited for; where none does, what holds what serves.
         says = condition is Condition.PROMOTED and decision.rule not in {"settled", "absorb"}
+        if condition is Condition.PROMOTED and decision.halted and not says:
+            return _false(*decision.halted)
         return _false(decision.reason, decision.because) if says else _false(verdict.reason, verdict.message)
     if live and decision.halted:
         return _false(*decision.halted)
