@@ -29,17 +29,11 @@ ENV LOGNAME=tradingrelease \
     PYTHONPATH=/opt/operator:/opt/wheels \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1
-ARG VERSION=0.0.0
-ARG REVISION=unknown
-ARG CREATED=1970-01-01T00:00:00Z
-ARG SOURCE=unknown
+# What differs from build to build (version, revision, created, source) is given as --label: the cache of older engines
+# takes no notice of an ARG in a LABEL.
 LABEL org.opencontainers.image.title="tradingrelease-operator" \
       org.opencontainers.image.description="A Kubernetes operator for blue-green releases of several components at once" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001
 EXPOSE 8080
 ENTRYPOINT ["python3", "-m", "tradingrelease"]

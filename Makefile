@@ -36,7 +36,7 @@ check: venv ## format, lint, types, layers, spelling; seconds
 	codespell
 	yamllint -s crds manifests examples docs charts/*/Chart.yaml charts/*/values.yaml
 
-.PHONY: workflows secrets security sbom release release-image
+.PHONY: workflows secrets security sbom release release-image release-notes
 workflows: venv ## .github/workflows as GitHub reads them (actionlint, built once)
 	tools/go-tool actionlint -shellcheck= -pyflakes=
 
@@ -52,8 +52,11 @@ sbom: venv ## build/sbom.json: what the operator's image holds (CycloneDX), from
 release-image: venv ## image of a tag for this machine's architecture (REGISTRY= TAG=)
 	tools/release image
 
-release: venv ## both images as one, and the chart (REGISTRY= TAG=)
+release: venv ## both images as one, and the chart (REGISTRY= TAG=; DRY=1 pushes nothing)
 	tools/release all
+
+release-notes: venv ## the release at GitHub: changelog, chart and SBOM (REGISTRY= TAG=; DRY=1 prints the changelog)
+	tools/release notes
 
 -include devcluster/targets.mk
 

@@ -98,9 +98,14 @@ def image(argv: Sequence[str]) -> int:
     parser.add_argument("context", type=Path)
     parser.add_argument("-f", "--file", type=Path, help="the Dockerfile (CONTEXT/Dockerfile)")
     parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-cache", action="store_true", help="use no layer of an earlier build")
     options = parser.parse_args(argv)
-    archive = images.build(options.tag, options.context, options.file, options.build_arg, afresh=options.no_cache)
+    settings = [
+        *(f"--build-arg={given}" for given in options.build_arg),
+        *(f"--label={given}" for given in options.label),
+    ]
+    archive = images.build(options.tag, options.context, options.file, settings, afresh=options.no_cache)
     say(f"{options.tag} is in {archive}")
     try:
         Cluster.open(options.name).load(archive)

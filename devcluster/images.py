@@ -9,23 +9,17 @@ from devcluster.progress import locked, run, step
 from devcluster.sandbox import Sandbox
 
 
-def build(tag: str, context: Path, dockerfile: Path | None, build_args: Sequence[str], *, afresh: bool = False) -> Path:
+def build(tag: str, context: Path, dockerfile: Path | None, settings: Sequence[str], *, afresh: bool = False) -> Path:
     """Build `tag`; the archive. Where no registry answers, BASE is Debian with Python and RUN has no network.
 
-    `afresh`: no layer of an earlier build is used.
+    `settings`: --build-arg and --label, as every engine takes them. `afresh`: no layer of an earlier build is used.
     """
     archive = images() / (tag.replace("/", "_").replace(":", "_") + ".tar")
     archive.parent.mkdir(parents=True, exist_ok=True)
     log = archive.with_suffix(".log")
-    arguments = [word for argument in build_args for word in ("--build-arg", argument)]
     file = (dockerfile or context / "Dockerfile").absolute()
-    options = [
-        f"--file={file}",
-        f"--tag={tag}",
-        *arguments,
-        *(["--no-cache"] if afresh else []),
-        str(context.absolute()),
-    ]
+    cache_use = ["--no-cache"] if afresh else []
+    options = [f"--file={file}", f"--tag={tag}", *settings, *cache_use, str(context.absolute())]
     engine = _engine()
     with locked(images() / "lock"), step(f"building the image {tag}"):
         archive.unlink(missing_ok=True)

@@ -50,7 +50,6 @@ SETS = {
             "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"protocol": "TCP", "port": 9090}]}],
         },
         "admission": {
-            "identity": {"enabled": True},
             "strictTemplates": {"enabled": True, "serviceAccounts": ["default", "trader"]},
         },
         "monitoring": MONITORED,
@@ -63,7 +62,7 @@ SETS = {
         "replicas": 1, "serviceAccount": {"create": False, "name": "exists"},
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "crds": {"install": False},
         "userRoles": {"create": False},
-        "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "selectorKeeper")},
+        "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "identity", "selectorKeeper")},
     },
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ NAME, NAMESPACE = "tradingrelease-operator", "tradingrelease-system"
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 CLUSTER_WIDE = {
     "crds": {"install": False}, "userRoles": {"create": False},
-    "admission": {"actionVerbs": {"enabled": False}, "deputy": {"enabled": False}},
+    "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "identity")},
 }  # fmt: skip
 
 

@@ -195,7 +195,7 @@ def test_every_selector_selects_the_operator_s_pods(helm, values):
 
 def test_two_installations_share_no_name_and_no_pod(helm):
     second = {"crds": {"install": False}, "userRoles": {"create": False}} | {
-        "admission": {"actionVerbs": {"enabled": False}, "deputy": {"enabled": False}}
+        "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "identity")}
     }
     one, other = helm.render(SETS["all that there is"], "one", "ops"), helm.render(second, "other", "ops")
     names = [
@@ -321,8 +321,10 @@ def test_each_policy_can_be_switched_off(helm):
         made = helm.render({"admission": {name: {"enabled": False} for name in off}})
         return {o["metadata"]["name"].partition(".")[0] for o in made if o["kind"].endswith("AdmissionPolicy")}
 
-    every = {"action-verbs", "deputy", "tradingrelease-operator-selector-keeper"}
+    who = {"tradingrelease-author", "tradingrelease-behalf", "tradingrelease-issuer"}
+    every = {"action-verbs", "deputy", "tradingrelease-operator-selector-keeper"} | who
     assert policies() == every
+    assert policies(identity=...) == every - who
     assert policies(actionVerbs=...) == every - {"action-verbs"}
     assert policies(deputy=...) == every - {"deputy"}
     strict = helm.render({"admission": {"strictTemplates": {"enabled": True}}})
@@ -347,8 +349,7 @@ def test_a_server_that_cannot_keep_selectors_is_not_asked_to(helm):
 )
 def test_who_it_was_is_stamped_where_the_server_can_and_refused_where_it_cannot(helm, version, who_makes_it_true):
     """The objects are those of manifests/admission, whose tests in tests/crd meet real users."""
-    on = json.dumps({"identity": {"enabled": True}})
-    answer = helm.run("template tradingrelease-operator", f"--kube-version={version}", f"--set-json=admission={on}")
+    answer = helm.run("template tradingrelease-operator", f"--kube-version={version}")
     made = [o for o in yaml.safe_load_all(answer.stdout) if o]
     found = {
         (o["kind"].partition("Admission")[0], o["kind"].partition("Admission")[2], o["metadata"]["name"]) for o in made
@@ -360,6 +361,3 @@ def test_who_it_was_is_stamped_where_the_server_can_and_refused_where_it_cannot(
     }  # nothing to refuse
 
     assert {one for one in found if one[2] in names} == wanted
-    assert not [o for o in helm.render() if o["metadata"]["name"] in names], (
-        "it belongs to the cluster: only where asked for"
-    )

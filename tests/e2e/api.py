@@ -112,9 +112,9 @@ class Api:
         """Create an object."""
         return self._call("POST", self.path(body["kind"]), body, query={"fieldManager": AS_A_PERSON} | query)
 
-    def apply(self, body: Json, *, force: bool = True) -> Json:
+    def apply(self, body: Json, *, force: bool = True, **query: str) -> Json:
         """Apply an object, server-side, as GitOps and CI do."""
-        query = {"fieldManager": AS_A_PERSON, "force": str(force).lower()}
+        query = {"fieldManager": AS_A_PERSON, "force": str(force).lower()} | query
         path = self.path(body["kind"], body["metadata"]["name"])
         return self._call("PATCH", path, body, query=query, content_type="application/apply-patch+yaml")
 

@@ -12,7 +12,7 @@ from tests.waiting import eventually
 NAME = "e2e-tradingrelease-operator"
 CLUSTER_WIDE = {
     "userRoles": {"create": False},
-    "admission": {"actionVerbs": {"enabled": False}, "deputy": {"enabled": False}},
+    "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "identity")},
 }
 
 

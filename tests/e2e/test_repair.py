@@ -1,9 +1,14 @@
 """What others delete or edit is put back, and traffic stays where it was sent; a person who means it is left alone."""
 
-import pytest
+import contextlib
 
+import pytest
+import yaml
+
+from devcluster.places import ROOT
 from tests.e2e.builders import component, release, service
 from tests.e2e.faults import breakable, kubectl, ready
+from tests.e2e.installed import names_people
 from tests.e2e.scenes import (
     SHORT,
     WATCH,
@@ -97,6 +102,54 @@ def test_a_forced_apply_that_drops_our_key_is_put_back(arena):
         lambda s: is_newer(s, version) and s.selected("backend") == live and s.ready("1"), "live is selected again", 60
     )
     assert [s["cause"] for s in arena.switches()][-1] == "Repair"
+
+
+KEEPER = ROOT / "manifests" / "selector-keeper.yaml"
+FORCED = 20
+
+
+@contextlib.contextmanager
+def kept(arena):
+    """Install the selector keeper for this namespace alone."""
+    policy, binding = yaml.safe_load_all(KEEPER.read_text())
+    name = f"{arena.namespace}-keeper"
+    policy["metadata"] = binding["metadata"] = {"name": name}
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": arena.namespace}}}
+    binding["spec"] = {"policyName": name, "matchResources": here}
+
+    def remove():
+        for body in (binding, policy):
+            arena.api.delete(body["kind"], name)
+
+    arena.finally_(remove)
+    for body in (policy, binding):
+        arena.api.create(body)
+    selector = arena.now.get("Service", "backend")["spec"]["selector"]
+    forced = service("backend")
+    arena.poll(lambda: arena.api.apply(forced, dryRun="All")["spec"]["selector"] == selector, "it is in force", 30)
+    yield
+
+
+def test_forced_applies_of_another_manager_cost_no_request_and_no_loop(arena):
+    """As Flux does it every minute, faster. From Kubernetes 1.36 the keeper lets nothing change; before, each is put back."""
+    live = first(arena, "1").selected("backend")
+    keeper = kept(arena) if names_people() else contextlib.nullcontext()
+    if not names_people():
+        arena.expect_violation("S1", "lost its revision key")
+    with keeper, arena.load("backend", rate=60) as load:
+        before = arena.operator.writes()
+        for number in range(FORCED):
+            forced = service("backend")
+            forced["metadata"]["annotations"] = {"example.com/revision": str(number)}
+            version = int(arena.api.apply(forced)["metadata"]["resourceVersion"])
+            arena.until(lambda s, v=version: is_newer(s, v - 1) and s.selected("backend") == live, "live serves", 20)
+        arena.settled(3)
+        writes = arena.operator.writes() - before
+    assert not load.records().failed(), load.records().by_outcome()
+    if names_people():
+        assert (writes, arena.ever(lambda s: s.selected("backend") not in {live, None, NOTHING})) == (0, False)
+    else:
+        assert writes <= 4 * FORCED, "a repair, its Event and at most two of status for each"
 
 
 def test_a_deleted_service_stalls_and_points_at_live_soon_after_it_returns(arena):
