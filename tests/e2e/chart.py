@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import yaml
+
 from devcluster import binaries
 from tests.chart.helm import CHART
 from tests.e2e.faults import kubectl
@@ -14,6 +16,7 @@ CLUSTER_WIDE = {
     "userRoles": {"create": False},
     "admission": {who: {"enabled": False} for who in ("actionVerbs", "deputy", "identity")},
 }
+"""What the other tests have applied, or would meet."""
 
 
 class Installation:
@@ -27,13 +30,13 @@ class Installation:
         """Install it, and wait until every replica is Ready. The CRDs are those that the other tests applied."""
         self._arena.finally_(self.remove)
         ours = ["--create-namespace", "--take-ownership", "--force-conflicts"]
-        self._run("install", NAME, str(chart), self._values(tag, values), *ours)
+        self._run("install", NAME, str(chart), self._values(chart, tag, values), *ours)
         self.rolled_out()
         self._arena.recorder.note("STARTED")
 
     def upgrade(self, chart=CHART, tag="dev", **values):
         """Go over to another version of it, or to other values, and wait until every replica is Ready."""
-        self._run("upgrade", NAME, str(chart), self._values(tag, values))
+        self._run("upgrade", NAME, str(chart), self._values(chart, tag, values))
         self.rolled_out()
 
     def rollback(self):
@@ -87,9 +90,11 @@ class Installation:
         )
         return {line for line in told.split() if "/" in line}
 
-    def _values(self, tag, values):
+    def _values(self, chart, tag, values):
         given = self._arena.folder / "values.json"
-        own = CLUSTER_WIDE | {"namespaces": [self._arena.namespace], "image": {"tag": tag}}
+        known = yaml.safe_load((chart / "values.yaml").read_text())["admission"]  # an earlier version knows fewer
+        off = {who: off for who, off in CLUSTER_WIDE["admission"].items() if who in known}
+        own = CLUSTER_WIDE | {"admission": off, "namespaces": [self._arena.namespace], "image": {"tag": tag}}
         given.write_text(json.dumps(own | values))
         return f"--values={given}"
 

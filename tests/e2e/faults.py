@@ -31,6 +31,23 @@ def crashable(app: str = "backend", version: str = "1", **container: Any) -> Jso
     return builders.template(app, version, command=["sh", "-c", _CRASHABLE], **container)
 
 
+_GREEDY = (
+    'python3 app.py & app=$!; trap "kill $app" TERM; while [ ! -e /tmp/eat ] && kill -0 $app; do sleep 0.2; done; '
+    "test -e /tmp/eat && exec python3 -c 'bytearray(10**9)'; wait $app"
+)
+
+
+def greedy(app: str = "backend", version: str = "1", **container: Any) -> Json:
+    """Return a template whose pods take more memory than they may once /tmp/eat is there."""
+    limits = {"limits": {"memory": "64Mi"}}
+    return builders.template(app, version, command=["sh", "-c", _GREEDY], resources=limits, **container)
+
+
+def touch(arena: Arena, pod: Json, file: str) -> None:
+    """Make a file in a pod."""
+    kubectl(arena, "exec", pod["metadata"]["name"], "--", "touch", file)
+
+
 def spoil(pods: Iterable[Json]) -> None:
     """Let breakable pods answer 500 from now on."""
     for pod in pods:
@@ -51,7 +68,7 @@ def ask(pod: Json, path: str = "/") -> int:
 def crash(arena: Arena, pods: Iterable[Json]) -> None:
     """Let the container of crashable pods end by itself, with exit code 3."""
     for pod in pods:
-        kubectl(arena, "exec", pod["metadata"]["name"], "--", "touch", "/tmp/crash")
+        touch(arena, pod, "/tmp/crash")
 
 
 def kubectl(arena: Arena, *arguments: str) -> str:
@@ -91,6 +108,8 @@ route, read = app.Platform._route, app.read_request
 def answer(platform, request):
     if request.path != "/orders":
         return route(platform, request)
+    if request.method == "POST":
+        return platform._say(HTTPStatus.OK, asked="POST", desk=request.headers.get("x-desk"))
     if mood() == "broken":
         return platform._say(HTTPStatus.INTERNAL_SERVER_ERROR, error="no prices")
     return platform._say(HTTPStatus.OK, **({"error": "no prices"} if mood() == "lie" else {}))

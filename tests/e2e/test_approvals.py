@@ -4,6 +4,7 @@ from tests.e2e import builders
 from tests.e2e.scenes import first, part, reason, revision_of
 
 BY = "tradingplatform.io/applied-by"
+BEHALF = "tradingplatform.io/on-behalf-of"
 ASKED = [{"at": "BeforeSwitch"}]
 WATCH = {"for": "5m", "deadAfter": "3s"}
 
@@ -71,3 +72,55 @@ def test_an_approval_is_waited_for_across_a_restart_and_given_up_in_time(arena):
     arena.operator.start()
     state = arena.until(lambda s: "2" in s.latched(), "version 2 is given up", 60)
     assert (reason(state, "2"), state.live()) == ("ApprovalTimeout", "1")
+
+
+def test_two_people_approve_before_anything_is_deployed(arena):
+    first(arena, "1")
+    before = {d["metadata"]["name"] for d in arena.now.deployments()}
+    gates = [{"at": "BeforeGreen", "required": 2}]
+    arena.apply_as("anna", builders.release("2", part("2"), approvals=gates))
+    state = arena.until(lambda s: waits(s) and s.candidate() == "2", "version 2 waits for approval", 60)
+    revision = revision_of(state, "2")
+    assert answered(arena, approval(arena, "bob", revision))["reason"] == "Approved"
+    assert answered(arena, approval(arena, "bob", revision))["reason"] == "AlreadyCounted"
+    arena.never(lambda s: {d["metadata"]["name"] for d in s.deployments()} != before, "anything is deployed", 4)
+    assert answered(arena, approval(arena, "cleo", revision))["reason"] == "Approved"
+    state = arena.until(lambda s: s.ready("2"), "version 2 is live", 90)
+    entry = next(h for h in state.status()["history"] if h["version"] == "2" and h.get("approvals"))
+    assert [(yes["by"], yes["at"]) for yes in entry["approvals"]] == [("bob", "BeforeGreen"), ("cleo", "BeforeGreen")]
+
+
+def test_an_approval_that_nobody_gives_may_let_it_go_on_and_history_says_so(arena):
+    first(arena, "1")
+    gates = [{"at": "BeforeSwitch", "timeout": "6s", "onTimeout": "Continue"}]
+    arena.apply_as("anna", builders.release("2", part("2"), approvals=gates))
+    arena.until(waits, "version 2 waits for approval", 60)
+    arena.until(lambda s: s.ready("2"), "it goes on without them", 60)
+    assert any("2" in text for text in arena.said("ApprovalTimeout"))
+
+
+def test_who_a_pipeline_applies_for_cannot_approve_it_nor_can_the_pipeline(arena):
+    """The pipeline's account is trusted to say for whom it acts, and has to."""
+    first(arena, "1")
+    arena.operator.stop()
+    arena.operator.start(TRADINGRELEASE_TRUSTED_ACCOUNTS="pipeline")
+
+    def applied(version, *, behalf=""):
+        body = builders.release(version, part(version), approvals=ASKED, watch=WATCH)
+        body["metadata"]["annotations"] = {BEHALF: behalf} if behalf else {}
+        arena.apply_as("pipeline", body)
+        return arena.until(
+            lambda s: s.candidate() == version and s.status()["candidate"]["approvals"], "it is known", 60
+        )
+
+    applied("2")
+    state = arena.until(lambda s: waits(s) and s.candidate() == "2", "version 2 waits for approval", 90)
+    assert answered(arena, approval(arena, "bob", revision_of(state, "2")))["reason"] == "AuthorUnknown"
+    applied("3", behalf="anna")
+    state = arena.until(lambda s: waits(s) and s.candidate() == "3", "version 3 waits for approval", 90)
+    revision = revision_of(state, "3")
+    assert answered(arena, approval(arena, "anna", revision))["reason"] == "ByAuthor"
+    assert answered(arena, approval(arena, "pipeline", revision, onBehalfOf="bob"))["reason"] == "ByAuthor"
+    assert answered(arena, approval(arena, "pipeline", revision))["reason"] == "IssuerUnknown"
+    assert answered(arena, approval(arena, "bob", revision))["reason"] == "Approved"
+    arena.until(lambda s: s.live() == "3", "version 3 is live")

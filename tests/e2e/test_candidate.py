@@ -1,5 +1,7 @@
 """A candidate gets traffic only when every pod of it is verified; what cannot become well is given up in its words."""
 
+import json
+
 import pytest
 
 from tests.e2e.builders import HEALTH, component, release, service, template
@@ -76,6 +78,20 @@ def test_a_crash_loop_is_given_up_fast_with_the_containers_words(arena):
         "order book schema 7" in text for text in arena.until(lambda s: s.said("CrashLoop"), "told").said("CrashLoop")
     )
     arena.settled(5)
+
+
+def test_a_secret_in_the_last_words_of_a_container_is_told_to_nobody(arena):
+    """The kubelet takes the end of its log for them; what is in status goes to chat rooms as well."""
+    canary = "canary-7f3a91"
+    arena.go_live("1")
+    cries = f"echo fatal: cannot reach postgres://trader:{canary}@db/x with token={canary} >&2; exit 1"
+    pods = template(version="2", command=["sh", "-c", cries], terminationMessagePolicy="FallbackToLogsOnError")
+    arena.apply(release("2", component(pods=pods), failFast={"restartLimit": 0}))
+    state = arena.until(failed("2"), "it is given up", 30)
+    assert "cannot reach postgres://***@db/x with token=***" in state.condition("Stalled")["message"]
+    arena.said("CrashLoop")
+    told = [arena.now.status(), arena.now.all("Event"), arena.operator.metrics(), arena.operator.log.read_text()]
+    assert canary not in json.dumps(told)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.e2e.builders import release
-from tests.e2e.faults import breakable, crash, crashable, feel, moody
+from tests.e2e.builders import release, template
+from tests.e2e.faults import breakable, crash, crashable, feel, greedy, moody, touch
 from tests.e2e.prometheus import Prometheus
 from tests.e2e.scenes import WATCH, first, go_live, part, reason, rolled_back, switch_to
 
@@ -93,6 +93,17 @@ def test_a_check_that_is_only_reported_shows_its_verdict_and_does_nothing(arena)
     assert told == [f"tradingrelease_check_verdict{{{labels}}} 1.0"]
 
 
+def test_a_check_asks_as_its_author_wrote(arena):
+    asked = {"method": "POST", "headers": [{"name": "X-Desk", "value": "equities"}]}
+    right = orders("response.json.asked == 'POST' && response.json.desk == 'equities'")
+    wrong = orders("response.json.desk == 'bonds'", name="bonds", dryRun=True)
+    for check in (right, wrong):
+        check["http"] |= asked
+    first(arena, "1", part("1", moody(version="1")))
+    arena.apply(release("2", part("2", moody(version="2")), watch=WATCH, checks=checks(right, wrong)))
+    arena.until(lambda s: verdicts(s, "live") == {"orders": "Passed", "bonds": "Failed"}, "both are measured", 60)
+
+
 def test_what_was_found_before_a_restart_does_not_count_after_it(arena):
     first(arena, "1", part("1", moody(version="1")))
     slow = checks(orders(interval="2s", successLimit=5))
@@ -142,6 +153,26 @@ def test_an_allowed_crash_is_forgiven_and_the_next_one_is_not(arena):
     crash(arena, [other])
     state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
     assert "check stable failed: component backend: 2 crashes, 1 allowed" in state.status()["latched"][0]["message"]
+
+
+def test_a_pod_that_is_killed_for_its_memory_rolls_back_and_says_so(arena):
+    stable = checks({"name": "stable", "pods": {"restarts": 5}})
+    first(arena, "1", part("1"))
+    state = switch_to(arena, "2", part("2", greedy(version="2"), health=None), checks=stable)
+    touch(arena, state.pods(state.selected("backend"))[0], "/tmp/eat")
+    state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
+    assert "1 OOM kills, 0 allowed" in state.status()["latched"][0]["message"]
+
+
+def test_a_pod_that_loses_its_readiness_for_a_moment_rolls_back_where_that_is_not_allowed(arena):
+    steady = checks({"name": "steady", "pods": {"readinessFlaps": 0}})
+    probe = {"exec": {"command": ["test", "!", "-e", "/tmp/unready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    pods = template(version="2", readinessProbe=probe)
+    first(arena, "1", part("1"))
+    state = switch_to(arena, "2", part("2", pods, health=None, replicas=2), checks=steady)
+    touch(arena, state.pods(state.selected("backend"))[0], "/tmp/unready")
+    state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
+    assert "1 losses of readiness, 0 allowed" in state.status()["latched"][0]["message"]
 
 
 # --- Prometheus -------------------------------------------------------------------------------------------------------

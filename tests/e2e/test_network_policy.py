@@ -17,8 +17,10 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 OPEN, REFUSED, NOTHING = "open", "refused", "nothing"
-METRICS, KUBELET, PROMETHEUS, NOBODY_LISTENS = 8080, 10250, 9090, 9999
-LISTENS_ON = (53, 443, 6443, 8080, PROMETHEUS)
+METRICS, KUBELET, PROMETHEUS, CHAT, NOBODY_LISTENS = 8080, 10250, 9090, 8443, 9999
+LISTENS_ON = (53, 443, 6443, 8080, PROMETHEUS, CHAT)
+TOLD = {"config": {"targets": {"team": {}}, "routes": [{"to": ["team"]}]}, "secret": "urls"}
+"""Somebody is told of releases; where, no Secret says."""
 
 LISTEN = """
 import selectors, socket, sys
@@ -106,9 +108,12 @@ def test_enforced_the_operators_pods_reach_what_they_need_and_are_reached_for_me
         "apiServer": {"ports": [6443], "cidrs": [f"{server}/32"]},
         "metricsFrom": [prometheus],
         "extraEgress": [{"to": [prometheus], "ports": [{"protocol": "TCP", "port": PROMETHEUS}]}],
+        "notificationPorts": [CHAT],
     }
     with enforced(Cluster.open(arena.cluster)):
-        installation.install(networkPolicy=policy)  # who waits for Ready knows that the kubelet's probes arrive
+        installation.install(
+            networkPolicy=policy, notifications=TOLD
+        )  # who waits for Ready knows that the kubelet's probes arrive
         state = first(arena, "1")
         (pod,) = state.pods(state.selected("backend"))
         needed = {
@@ -116,11 +121,11 @@ def test_enforced_the_operators_pods_reach_what_they_need_and_are_reached_for_me
             f"{dns}:53",
             f"{pod['status']['podIP']}:8080",
             f"{addresses['prometheus']}:{PROMETHEUS}",
+            *(f"{address}:{CHAT}" for address in addresses.values()),  # anywhere, as chat rooms are
         }
+        listens = {f"{address}:{port}" for address in addresses.values() for port in LISTENS_ON}
         else_ = {
-            *(f"{addresses['stranger']}:{port}" for port in LISTENS_ON),
-            *(f"{addresses['elsewhere']}:{port}" for port in LISTENS_ON),
-            *(f"{addresses['prometheus']}:{port}" for port in LISTENS_ON if port != PROMETHEUS),
+            *(listens - needed),
             f"{server}:{KUBELET}",
         }
         replicas = installation.pods()
@@ -145,7 +150,7 @@ def test_enforced_the_operators_pods_reach_what_they_need_and_are_reached_for_me
         go_live(arena, "2")
 
         # It was this policy that said no, and nothing else.
-        installation.upgrade(networkPolicy={"enabled": False})
+        installation.upgrade(networkPolicy={"enabled": False}, notifications=TOLD)
         open_ = dict.fromkeys(needed | else_, OPEN)
         eventually(lambda: outwards() == [open_, open_], outwards, 20)
         assert inwards("stranger", METRICS) == {OPEN}

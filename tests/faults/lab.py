@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devcluster.cluster import ControlPlane
+from tests import rights
 from tests.apiserver import Server
 from tests.e2e.api import Access
 from tests.e2e.installed import ACCOUNT, FILES, SYSTEM
@@ -35,6 +36,7 @@ def opened(name: str, folder: Path, *, clocks: bool = False) -> Iterator[Lab]:
                 plane, folder, token, loop, upstream, node, nurseries[0], nurseries[-1], Access.load(plane.kubeconfig)
             )
             asyncio.run_coroutine_threadsafe(_end(upstream, node), loop).result(60)
+            rights.note(plane.audit_log)
         finally:
             for nursery in nurseries:
                 nursery.close()
