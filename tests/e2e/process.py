@@ -104,7 +104,7 @@ class Operator:
         return int(sum(number for labels, number in calls if labels["verb"] != "GET"))
 
     def errors(self) -> int:
-        """Return how many looks of this process ended in an error."""
+        """Return how many looks of this process ended in an error, or met a refused step."""
         return int(sum(number for _, number in self.samples("tradingrelease_reconcile_errors_total")))
 
     def measured(self, kind: str, verdict: str) -> int:
