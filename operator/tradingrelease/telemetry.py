@@ -23,7 +23,11 @@ CALENDAR_ENDS = Gauge(
     ["freeze_namespace", "freeze", "calendar"],
 )
 RECONCILES = Histogram("tradingrelease_reconcile_seconds", "One look at one release, with its writes", buckets=_FAST)
-ERRORS = Counter("tradingrelease_reconcile_errors_total", "Looks that ended in an error, and steps that the API server refused, by kind", ["error"])
+ERRORS = Counter(
+    "tradingrelease_reconcile_errors_total",
+    "Looks that ended in an error, and steps that the API server refused, by kind",
+    ["error"],
+)
 API_CALLS = Counter("tradingrelease_api_calls_total", "Requests to the API server", ["verb", "code"])
 DECISIONS = Counter("tradingrelease_decisions_total", "Decisions by rule and step", ["rule", "step"])
 QUEUE_DEPTH = Gauge("tradingrelease_queue_depth", "Releases that wait to be looked at")
