@@ -4,6 +4,15 @@ import itertools
 import json
 import subprocess
 
+import yaml
+
+from devcluster.places import ROOT
+from tests.e2e import builders
+from tests.waiting import eventually
+
+NAMERS = {"TradingRelease": "tradingrelease-author", "ReleaseCommand": "tradingrelease-issuer"}
+"""Which policy writes who it was, by kind."""
+
 
 class Server:
     """An API server, spoken to as its users do: with kubectl."""
@@ -41,6 +50,28 @@ class Server:
         answer = self.run("create", "--dry-run=server", "-o", "name", "-f", "-", manifest=manifest)
         assert answer.returncode != 0, "it was accepted"
         return answer.stderr
+
+    def settle(self):
+        """Wait until our CRDs are served, and the policies that write who it was are in force where they are installed.
+
+        Such a policy does nothing until the API server heard of it, and then answers 503 until it knows the kind.
+        """
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        installed = self.run("get", "mutatingadmissionpolicies", "-o", "name").stdout  # none before Kubernetes 1.36
+        minimal = yaml.safe_load((ROOT / "examples" / "minimal.yaml").read_text())
+        for body in (minimal, builders.order("Pause", "probe")):
+            stamped = f"/{NAMERS[body['kind']]}\n" in installed
+            eventually(lambda b=body, s=stamped: self._takes(b, stamped=s), lambda b=body: self._as_anna(b).stderr)
+
+    def _takes(self, body, *, stamped):
+        answer = self._as_anna(body)
+        if answer.returncode:
+            return "is invalid" in answer.stderr  # a stricter CRD comes after the policies
+        return "anna" in answer.stdout or not stamped
+
+    def _as_anna(self, body):
+        anna = ["--as=anna", "--as-group=system:masters"]
+        return self.run("create", "--dry-run=server", "-o", "json", *anna, "-f", "-", manifest=body)
 
     def new_namespace(self):
         """Create a namespace that nobody else uses."""

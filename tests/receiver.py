@@ -31,6 +31,7 @@ class Answer:
     after: float = 0.0
     hangs: bool = False
     drip: bool = False
+    body: bytes = b"ok"
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,10 @@ class Receiver:
                 self._drip(handler)
                 return
             handler.send_response(answer.status)
-            for key, value in (answer.headers | {"Content-Length": "2"}).items():
+            for key, value in (answer.headers | {"Content-Length": str(len(answer.body))}).items():
                 handler.send_header(key, value)
             handler.end_headers()
-            handler.wfile.write(b"ok")
+            handler.wfile.write(answer.body)
 
     def _drip(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         # Each byte comes soon enough for a limit on single reads: only a limit on the whole ends it.

@@ -9,7 +9,6 @@ import yaml
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
 from tests.chart.helm import CHART, ROOT
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.apiserver
 
@@ -43,15 +42,8 @@ class Place:
     def install(self, name=NAME, **more):
         """Install the chart, and wait until its API is there."""
         told = self.done(f"install {name}", "--create-namespace", **more)
-        self.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        # A policy that changes objects answers 503 until it knows the schema of a kind that was established just now.
-        for kind in ("TradingRelease", "ReleaseCommand"):
-            eventually(lambda kind=kind: "is invalid" in self._refusal(kind), lambda kind=kind: self._refusal(kind))
+        self.server.settle()
         return told
-
-    def _refusal(self, kind):
-        empty = {"apiVersion": "tradingplatform.io/v1alpha1", "kind": kind, "metadata": {"name": "probe"}}
-        return self.server.run("create", "--dry-run=server", "--validate=false", "-f", "-", manifest=empty).stderr
 
     def release(self):
         """Create a release, and return what was stored."""
@@ -143,7 +135,7 @@ def test_an_upgrade_brings_new_fields_and_leaves_stored_releases_as_they_are(pla
     place.install(chart=before)
     stored = place.release()
     place.done(f"upgrade {NAME}")
-    place.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    place.server.settle()
 
     assert "retain" not in stored["spec"]
     assert place.stored()["metadata"]["generation"] == stored["metadata"]["generation"]

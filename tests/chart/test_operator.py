@@ -83,6 +83,7 @@ def test_the_rights_of_the_chart_are_enough(helm, plane, tmp_path, namespaces):
     server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     for body in made:
         server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", manifest=body)
+    server.settle()
     release = yaml.safe_load((ROOT / "examples" / "minimal.yaml").read_text())
 
     with running(plane, pod_settings(made), tmp_path) as ask:

@@ -82,23 +82,19 @@ class Stored:
         self._server.kubectl("replace", "--raw", path, "-f", "-", manifest=body)
 
 
-def served(place):
-    place.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-
-
 def test_objects_of_an_earlier_version_are_valid_and_unchanged_after_an_upgrade_and_a_downgrade(place):
     place.install(chart=earlier.chart())
     stored = Stored(place.server)
     assert {body["kind"] for body in stored.now()} == KINDS.keys()
 
     place.done(f"upgrade {NAME}")
-    served(place)
+    place.server.settle()
     stored.assert_unchanged()
     stored.assert_writable("after-the-upgrade")
     stored.assert_unchanged()
 
     place.done(f"rollback {NAME}", chart=None)
-    served(place)
+    place.server.settle()
     stored.assert_writable("after-the-downgrade")
     stored.assert_unchanged()
 
@@ -115,7 +111,7 @@ def test_a_release_that_a_later_version_would_refuse_is_kept_and_can_still_be_st
     spec["version"]["pattern"] = "^later-"
     file.write_text("---\n" + yaml.safe_dump(crd))
     place.done(f"upgrade {NAME}", chart=later)
-    served(place)
+    place.server.settle()
 
     another = next(body for body in of_that_time() if body["kind"] == "TradingRelease")
     another["metadata"]["name"] = "another"

@@ -74,7 +74,7 @@ class Namespace:
 def installed(server):
     """Install everything as `kubectl apply -k manifests` does, and wait until both policies are in force."""
     server.kubectl("apply", "--server-side", "--validate=strict", "-k", "manifests")
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    server.settle()
     clerk = Namespace(server)
     clerk.let_do(
         "clerk",
