@@ -74,7 +74,7 @@ mutation: venv ## faults put into what decides, writes and judges: a test must n
 e2e: venv ## end-to-end tests on a cluster of their own
 	tools/test e2e
 
-test: venv ## everything that CI runs (STAGES="check unit security image apiserver+inputs+chart devcluster faults e2e")
+test: venv ## everything that CI runs (STAGES="check unit security image apiserver+inputs+chart devcluster faults+fault-tests e2e")
 	tools/test $(STAGES)
 
 faults: venv ## every fault at every write and event (SCENARIOS= FAULTS= SEED= STRIDE=0/10 RESUME=1 JOBS=3 PLANS=)

@@ -6,6 +6,7 @@ A request that was refused counts as asked for. What tests grant by Roles of the
 Some rights are for what no end-to-end test brings about: those the fault runs, whose planes note here what was done.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -56,14 +57,16 @@ def differences(
 
 def note(log: Path) -> None:
     """Add what an API server's audit log (level Metadata) says that the operator was let do."""
-    done = set(_noted())
+    done = set()
     for line in log.read_text().splitlines():
         event = json.loads(line) if ACCOUNT in line else {}
         target = event.get("objectRef") or {}
         if target.get("resource") and event["user"]["username"] == ACCOUNT and event["responseStatus"]["code"] < 400:
             sub = f"/{target['subresource']}" if target.get("subresource") else ""
             done.add((event["verb"], target.get("apiGroup", ""), target["resource"] + sub))
-    NOTED.write_text(json.dumps(sorted(done)))
+    with NOTED.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two planes may end at once
+        NOTED.write_text(json.dumps(sorted(done | set(_noted()))))
 
 
 def _noted() -> list[Right]:

@@ -255,6 +255,27 @@ def test_the_way_to_receivers_is_open_only_where_somebody_is_told(helm):
     assert ports({"notifications": NOTIFIED, "networkPolicy": {"notificationPorts": [8443]}}) == [443, 6443, 8443]
 
 
+@pytest.mark.parametrize(
+    ("url", "given", "ports"),
+    [
+        ("http://prometheus.monitoring:9090", [], [9090]),
+        ("http://prometheus.monitoring/prom", [], [80]),
+        ("https://[2001:db8::7]/", [], [443]),
+        ("https://[2001:db8::7]:9443/", [], [9443]),
+        ("http://thanos.monitoring", [10902, 9090], [10902, 9090]),
+    ],
+)
+def test_the_way_to_prometheus_is_open_where_it_is_asked(helm, url, given, ports):
+    where = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    policy = {"networkPolicy": {"prometheusAt": where, "prometheusPorts": given}}
+
+    def rules(values):
+        return only(helm.render(policy | values), "NetworkPolicy")["spec"]["egress"]
+
+    opened = {"ports": [{"protocol": "TCP", "port": port} for port in ports], "to": where}
+    assert [rule for rule in rules({"prometheus": {"url": url}}) if rule not in rules({})] == [opened]
+
+
 def test_an_uninstalled_chart_leaves_its_crds(helm):
     crds = [o for o in helm.render() if o["kind"] == "CustomResourceDefinition"]
 

@@ -107,13 +107,13 @@ def test_enforced_the_operators_pods_reach_what_they_need_and_are_reached_for_me
     policy = {
         "apiServer": {"ports": [6443], "cidrs": [f"{server}/32"]},
         "metricsFrom": [prometheus],
-        "extraEgress": [{"to": [prometheus], "ports": [{"protocol": "TCP", "port": PROMETHEUS}]}],
+        "prometheusAt": [prometheus],
         "notificationPorts": [CHAT],
     }
     with enforced(Cluster.open(arena.cluster)):
-        installation.install(
-            networkPolicy=policy, notifications=TOLD
-        )  # who waits for Ready knows that the kubelet's probes arrive
+        # Who waits for Ready knows that the kubelet's probes arrive.
+        asked = {"url": f"http://prometheus.{arena.namespace}:{PROMETHEUS}"}
+        installation.install(networkPolicy=policy, notifications=TOLD, prometheus=asked)
         state = first(arena, "1")
         (pod,) = state.pods(state.selected("backend"))
         needed = {

@@ -37,7 +37,7 @@ def test_a_switch_that_is_refused_is_told_and_made_once_it_is_taken(place):
         assert "the test says no" in place.said("SwitchRefused")[0]
         since = state.condition("Stalled")["lastTransitionTime"]
         order = place.order("Rollback", "nonsense", reason="to be refused")
-        place.until(lambda s: s.order(order).get("phase") == "Refused", "orders are answered meanwhile", 10)
+        place.until(lambda s: s.order(order).get("phase") == "Refused", "orders are answered meanwhile", 40)
         place.never(lambda s: stalled(s) != "SwitchRefused", "it comes and goes with each try", 6)
     state = place.until(lambda s: s.ready("2"), "it is made once it is taken", 20)
     assert state.condition("Stalled")["lastTransitionTime"] > since
@@ -55,7 +55,7 @@ def test_a_refused_switch_keeps_nobody_from_giving_up_its_candidate(place):
         state = place.until(lambda s: stalled(s) == "SwitchRefused", "it is said", 20)
         order = place.order("Abort", state.status()["candidate"]["revision"], reason="not today")
         place.until(lambda s: s.order(order).get("phase") == "Done", "it is aborted", 20)
-        place.until(lambda s: stalled(s) == "Aborted", "the refusal is over", 10)
+        place.until(lambda s: stalled(s) == "Aborted", "the refusal is over", 40)
     place.never(lambda s: s.selected("backend") != own, "it is switched to, now that it could be", 5)
 
 
@@ -73,7 +73,7 @@ def test_a_selector_that_others_changed_and_nobody_may_put_back_is_told(place):
         assert state.status()["phase"] == "Stalled"
         assert "no repair today" in state.condition("Ready")["message"]
         assert not state.is_true("Ready")
-    place.until(lambda s: s.selected("backend") == own and s.ready("1"), "it is put back", 15)
+    place.until(lambda s: s.selected("backend") == own and s.ready("1"), "it is put back", 40)
 
 
 def test_a_chore_that_is_refused_is_told_by_an_event_and_holds_up_nothing(place):
@@ -87,9 +87,9 @@ def test_a_chore_that_is_refused_is_told_by_an_event_and_holds_up_nothing(place)
         assert "previews are kept" in place.said("WriteRefused")[0]
         place.apply(release("3"))
         place.until(lambda s: s.ready("3"), "the next release goes live", 20)
-        state = place.until(lambda s: s.retained() == ["2"], "what comes after that chore is done", 10)
+        state = place.until(lambda s: s.retained() == ["2"], "what comes after that chore is done", 40)
         assert (stalled(state), state.get("Service", "backend-preview") is not None) == ("", True)
-    place.until(lambda s: not s.get("Service", "backend-preview"), "it is done once it is taken", 15)
+    place.until(lambda s: not s.get("Service", "backend-preview"), "it is done once it is taken", 40)
 
 
 def test_a_policy_that_takes_no_events_hides_no_refusal(place):

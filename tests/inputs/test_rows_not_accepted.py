@@ -91,7 +91,7 @@ def test_a_deployment_of_that_name_that_is_not_ours(place, left):
     place.refused("DeploymentNameTaken", f"Deployment {name} exists and is not of this release", "rename")
     place.untouched()
     place.api.delete("Deployment", name)
-    place.until(lambda s: s.ready("1"), "it goes live once the name is free", 15)
+    place.until(lambda s: s.ready("1"), "it goes live once the name is free", 40)
 
 
 def test_row_33_a_quota_that_forbids_the_deployment(place):
@@ -108,7 +108,7 @@ def test_row_33_a_quota_that_forbids_the_deployment(place):
     place.refused("DeploymentForbidden", "exceeded quota: few")
     place.nothing_moved()
     place.api.delete("ResourceQuota", "few")
-    place.until(lambda s: s.ready("2"), "it goes live once it may", 15)
+    place.until(lambda s: s.ready("2"), "it goes live once it may", 40)
 
 
 def test_row_34_an_admission_policy_that_denies(place):
