@@ -150,7 +150,7 @@ def test_enforced_the_operators_pods_reach_what_they_need_and_are_reached_for_me
         go_live(arena, "2")
 
         # It was this policy that said no, and nothing else.
-        installation.upgrade(networkPolicy={"enabled": False}, notifications=TOLD)
+        installation.upgrade(networkPolicy={"enabled": False}, notifications=TOLD, prometheus=asked)
         open_ = dict.fromkeys(needed | else_, OPEN)
         eventually(lambda: outwards() == [open_, open_], outwards, 20)
         assert inwards("stranger", METRICS) == {OPEN}

@@ -83,8 +83,8 @@ def test_a_secret_planted_everywhere_is_told_nowhere(arena, receiver, operator_k
     given_up(arena, "2", "CrashLoop")
     # The body of an answer, and what an expression makes of it.
     health = HEALTH | {"expect": "response.json.status == 'ok'"}
-    apply("3", part("3", pods("3", command=["python3", "-c", ANSWERS]), health=health))
-    given_up(arena, "3", "HealthCheckFailed")
+    apply("3", part("3", pods("3", command=["python3", "-c", ANSWERS]), health=health, progressDeadline="10s"))
+    given_up(arena, "3", "DeadlineExceeded")
     # The body of a webhook that says no.
     receiver.answers("/smoke", Answer(status=500, body=WORDS.encode()))
     url = f"http://127.0.0.1:{receiver.port}/smoke"
