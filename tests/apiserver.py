@@ -59,6 +59,7 @@ class Server:
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         installed = self.run("get", "mutatingadmissionpolicies", "-o", "name").stdout  # none before Kubernetes 1.36
         minimal = yaml.safe_load((ROOT / "examples" / "minimal.yaml").read_text())
+        minimal["metadata"]["name"] = "probe"  # what exists already is refused before anybody names it
         for body in (minimal, builders.order("Pause", "probe")):
             stamped = f"/{NAMERS[body['kind']]}\n" in installed
             eventually(lambda b=body, s=stamped: self._takes(b, stamped=s), lambda b=body: self._as_anna(b).stderr)
