@@ -1,5 +1,6 @@
 """The chart, and Helm as its users run it."""
 
+import copy
 import itertools
 import json
 import os
@@ -73,6 +74,7 @@ class Helm:
     def __init__(self, program, home):
         self._program, self._home = str(program), home
         self._numbers = itertools.count(1)
+        self._rendered = {}
 
     def run(self, command, *arguments, values=None, chart=CHART, through=list):
         """Run it, whatever it answers. `through` wraps its command line, to reach a server."""
@@ -91,9 +93,12 @@ class Helm:
     def render(self, values=None, name="tradingrelease-operator", namespace="tradingrelease-system"):
         """Return the objects that an installation would make. A Helm 3 that is built here knows no newer Kubernetes."""
         place = (f"--namespace={namespace}", f"--kube-version={pins.DEFAULT_KUBERNETES}")
-        answer = self.run(f"template {name}", *place, values=values)
-        assert answer.returncode == 0, answer.stderr
-        return [document for document in yaml.safe_load_all(answer.stdout) if document]
+        asked = json.dumps([name, namespace, values])
+        if asked not in self._rendered:  # most tests look at the same few
+            answer = self.run(f"template {name}", *place, values=values)
+            assert answer.returncode == 0, answer.stderr
+            self._rendered[asked] = [found for found in yaml.load_all(answer.stdout, yaml.CSafeLoader) if found]
+        return copy.deepcopy(self._rendered[asked])
 
 
 def only(objects, kind, name=None):
