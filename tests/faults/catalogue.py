@@ -24,6 +24,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "twice": faults.Twice,
     "slow": faults.Slow,
     "stale-start": streams.StaleStart,
+    "stale-orders": streams.StaleOrders,
     # a line of a watch
     "dropped": streams.Dropped,
     "doubled": streams.Doubled,

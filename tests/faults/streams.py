@@ -171,3 +171,20 @@ class StaleStart(AtWrite):
     async def opened(self, stream: Stream) -> None:
         if self.struck.is_set():
             self._fresh.add(stream.kind)
+
+
+class StaleOrders(StaleStart):
+    """The operator starts anew, and hears that orders were answered last of all: until then they look as if they waited."""
+
+    few = True
+    scenarios: ClassVar[tuple[str, ...]] = ("command", "migration", "checklist")
+    behind: ClassVar[float] = 3.0
+
+    async def strike(self, request: Asked, send: Send) -> Answer:
+        self._since = asyncio.get_running_loop().time()
+        return await super().strike(request, send)
+
+    async def tell(self, event: Event, stream: Stream) -> None:
+        if self.struck.is_set() and (event.kind, event.change) == ("releasecommands", "MODIFIED"):
+            await asyncio.sleep(self._since + self.behind - asyncio.get_running_loop().time())
+        await stream.tell(event.line)

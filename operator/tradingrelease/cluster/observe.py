@@ -1,11 +1,13 @@
 """The one reader: from the cache to the World of one release. Direct reads only where no watch can know."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
+from tradingrelease.cluster.anew import read_anew
+from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
 from tradingrelease.cluster.measure.measurer import Measurer
@@ -13,7 +15,7 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.cluster.webhook import Caller
-from tradingrelease.errors import NotFound
+from tradingrelease.errors import Forbidden, NotFound
 from tradingrelease.policy import manifests, names
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
@@ -58,6 +60,7 @@ class Observer:
         if release is None:
             release = await self._confirm_gone(key)
         notebook = self._notebooks.setdefault(key, Notebook())
+        await self._read_orders(key, notebook)
         world = self._assemble(key, release, notebook, now)
         if release and (backings := await self._backings(world)):
             world = replace(world, backings=backings)
@@ -77,6 +80,20 @@ class Observer:
             return None
         self._cache.store(RELEASES, raw)
         return self._cache.release(key)
+
+    async def _read_orders(self, key: Key, notebook: Notebook) -> None:
+        """Read what waits for an answer directly, each order once.
+
+        Status forgets an answer as soon as its order carries it. A process that begins, or takes over, with a watch
+        that is behind would find such an order open, and carry it out again.
+        """
+        orders = self._cache.orders(key)
+        for order in orders:
+            if order.open and order.uid not in notebook.orders_read:
+                # Without the right to read it the word of the watch has to do: a rollback waits for no right.
+                with contextlib.suppress(Forbidden):
+                    await read_anew(self._api, self._cache, COMMANDS, key.namespace, order.name)
+        notebook.orders_read = frozenset(order.uid for order in orders)
 
     def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}

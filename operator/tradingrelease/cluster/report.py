@@ -170,7 +170,7 @@ class Reporter:
         answers = {a.uid: a for a in world.memory.answers}
         for order in world.orders:
             answer = answers.get(order.uid)
-            if answer and order.phase not in {"Done", "Refused"}:
+            if answer and order.open:
                 await self._write_answer(world, order.name, order.uid, answer.phase, answer.reason, answer.message, now)
             elif not answer and not order.phase:
                 text = "seen; waits for its turn"
@@ -180,7 +180,7 @@ class Reporter:
         """Answer the open orders of a release that is no more: an order without an answer would wait for ever."""
         text = f"TradingRelease {world.key.name} does not exist in this namespace"
         for order in world.orders:
-            if order.phase not in {"Done", "Refused"}:
+            if order.open:
                 await self._write_answer(world, order.name, order.uid, "Refused", "NoSuchRelease", text, now)
 
     async def _write_answer(  # noqa: PLR0913, PLR0917 - an answer has that many words

@@ -54,7 +54,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     memory = approvals.absorb(world, memory)
     memory, more = hooks.absorb(world, memory, now)
     notes += more
-    answered = {order.uid for order in world.orders if order.phase in {"Done", "Refused"}}
+    answered = {order.uid for order in world.orders if not order.open}
     gone = {a.uid for a in memory.answers} - {order.uid for order in world.orders}
     kept = tuple(a for a in memory.answers if a.uid not in answered | gone)
     return replace(memory, answers=kept), notes

@@ -561,6 +561,11 @@ class Order:
     """Who gave it, as admission stamped it."""
     on_behalf_of: str = ""
 
+    @property
+    def open(self) -> bool:
+        """Whether it has no answer yet."""
+        return self.phase not in {"Done", "Refused"}
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

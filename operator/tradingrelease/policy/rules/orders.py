@@ -39,7 +39,7 @@ def orders_are_answered(world: World, now: datetime) -> Decision | None:
     """Carry out or refuse the oldest order that has no answer yet."""
     answered = {a.uid for a in world.memory.answers}
     for order in world.orders:
-        if _settled(order) or order.uid in answered:
+        if not order.open or order.uid in answered:
             continue
         if not order.phase and now - order.created_at > EXPIRES_AFTER:
             age = int((now - order.created_at).total_seconds())
@@ -54,7 +54,7 @@ def aborted(world: World) -> Order | None:
     answered = {a.uid for a in world.memory.answers}
     candidate, live = world.memory.candidate, world.memory.live
     for order in world.orders:
-        if _settled(order) or order.uid in answered:
+        if not order.open or order.uid in answered:
             continue
         ends = order.action is Action.ABORT and candidate and order.revision == candidate.stack.revision
         back = order.action is Action.ROLLBACK and order.revision in {
@@ -64,10 +64,6 @@ def aborted(world: World) -> Order | None:
         if ends or back:
             return order
     return None
-
-
-def _settled(order: Order) -> bool:
-    return order.phase in {"Done", "Refused"}
 
 
 def _rollback(world: World, order: Order, now: datetime) -> Decision | None:
