@@ -58,7 +58,6 @@ class Reconciler:
             now = self._clock.now()
             if page := self._notebooks.get(key):
                 page.forget_refusals(now)
-                page.moves_traffic = False
             world = await self._observer.observe(key, now)
             notebook = self._notebooks[key]
             decision = decide(world, now)

@@ -180,9 +180,10 @@ class StaleOrders(StaleStart):
     scenarios: ClassVar[tuple[str, ...]] = ("command", "migration", "checklist")
     behind: ClassVar[float] = 3.0
 
-    async def strike(self, request: Asked, send: Send) -> Answer:
-        self._since = asyncio.get_running_loop().time()
-        return await super().strike(request, send)
+    async def opened(self, stream: Stream) -> None:
+        await super().opened(stream)
+        if self.struck.is_set() and stream.kind == "releasecommands":
+            self._since = asyncio.get_running_loop().time()
 
     async def tell(self, event: Event, stream: Stream) -> None:
         if self.struck.is_set() and (event.kind, event.change) == ("releasecommands", "MODIFIED"):

@@ -1,5 +1,6 @@
 """What a tag becomes, as far as it goes without pushing anything."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -51,3 +52,18 @@ def test_a_tag_that_nothing_speaks_for_is_refused(checkout, tag, changelog, advi
     (checkout / "CHANGELOG.md").write_text(changelog)
     answer = release(checkout, "notes", tag)
     assert (answer.returncode, advice in answer.stderr) == (1, True)
+
+
+def test_the_sbom_is_what_an_attestation_takes_and_the_same_each_time():
+    """GitHub's action takes a file for CycloneDX by these three fields, and a release ends without them."""
+
+    def made():
+        subprocess.run([ROOT / "tools" / "sbom"], check=True, stdout=subprocess.DEVNULL)
+        return (ROOT / "build" / "sbom.json").read_text()
+
+    first = made()
+    body = json.loads(first)
+    assert (body["bomFormat"], body["specVersion"][:2]) == ("CycloneDX", "1.")
+    assert body["serialNumber"].startswith("urn:uuid:")
+    assert {"kopf", "kubernetes", "pydantic", "prometheus-client"} <= {part["name"] for part in body["components"]}
+    assert made() == first

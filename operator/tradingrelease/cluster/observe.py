@@ -1,6 +1,6 @@
 """The one reader: from the cache to the World of one release. Direct reads only where no watch can know."""
 
-import contextlib
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.cluster.webhook import Caller
-from tradingrelease.errors import Forbidden, NotFound
+from tradingrelease.errors import ClusterError, NotFound
 from tradingrelease.policy import manifests, names
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
@@ -26,6 +26,8 @@ from tradingrelease.policy.spec import Rejected, Spec
 
 Json = Mapping[str, Any]
 
+READ_WITHIN: Final = 1.0
+"""Seconds for the answer to a read that a look can do without."""
 _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 
 
@@ -87,13 +89,17 @@ class Observer:
         Status forgets an answer as soon as its order carries it. A process that begins, or takes over, with a watch
         that is behind would find such an order open, and carry it out again.
         """
-        orders = self._cache.orders(key)
-        for order in orders:
+        unread = set()
+        for order in self._cache.orders(key):
             if order.open and order.uid not in notebook.orders_read:
-                # Without the right to read it the word of the watch has to do: a rollback waits for no right.
-                with contextlib.suppress(Forbidden):
-                    await read_anew(self._api, self._cache, COMMANDS, key.namespace, order.name)
-        notebook.orders_read = frozenset(order.uid for order in orders)
+                try:
+                    async with asyncio.timeout(READ_WITHIN):
+                        await read_anew(self._api, self._cache, COMMANDS, key.namespace, order.name)
+                except (ClusterError, TimeoutError):
+                    # Until the next look the word of the watch has to do: a rollback waits for no read of an order.
+                    unread.add(order.uid)
+        # As the cache has them now: one that is gone is read again, should a watch bring it back.
+        notebook.orders_read = frozenset(order.uid for order in self._cache.orders(key)) - unread
 
     def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}
