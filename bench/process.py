@@ -12,6 +12,7 @@ import yaml
 
 from bench.server import Server, path
 from devcluster.cluster import ControlPlane
+from devcluster.orphans import end_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMESPACE = "tradingrelease-system"
@@ -95,7 +96,7 @@ class Operator:
 
 def _start(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as out:
-        return subprocess.Popen(argv, stdout=out, stderr=out)
+        return subprocess.Popen(argv, stdout=out, stderr=out, preexec_fn=end_with_parent)  # noqa: PLW1509 - one C call
 
 
 def _kubectl(plane: ControlPlane, *arguments: str) -> None:

@@ -1,7 +1,6 @@
 """The operator as its own process, with the ServiceAccount of manifests/: so RBAC is tested by every test."""
 
 import contextlib
-import ctypes
 import itertools
 import os
 import signal
@@ -16,10 +15,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from devcluster.orphans import end_with_parent
+
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 60.0
 STOPS_WITHIN = 20.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Operator:
@@ -61,7 +61,7 @@ class Operator:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tradingrelease"],
                 env=own | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed test run
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed test run
             )  # fmt: skip
         self._told("STARTED")
 
@@ -145,10 +145,6 @@ class Operator:
             self._process = None
             self._told("STOPPED")
         return code
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def settings(namespace: str, kubeconfig: Path) -> dict[str, str]:

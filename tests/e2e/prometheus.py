@@ -4,10 +4,8 @@ Debian builds it without the discovery of Kubernetes, so the pods that the recor
 file of targets, with the labels that people give them by relabelling.
 """
 
-import ctypes
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import threading
@@ -19,12 +17,12 @@ from typing import Any
 import yaml
 
 from devcluster import debian
+from devcluster.orphans import end_with_parent
 from tests.e2e.recorder import Recorder
 from tests.oracle import State, label
 from tests.waiting import eventually
 
 STARTS_WITHIN = 60.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Prometheus:
@@ -57,7 +55,7 @@ class Prometheus:
                     program, f"--config.file={config}", f"--storage.tsdb.path={self._folder / 'tsdb'}",
                     f"--web.listen-address=127.0.0.1:{self._port}", "--query.lookback-delta=5s",
                 ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent,  # noqa: PLW1509
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent,  # noqa: PLW1509
             )  # fmt: skip
         eventually(self._answers, self._last_words, STARTS_WITHIN)
 
@@ -117,7 +115,3 @@ class Prometheus:
             "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}],
         }
         return {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

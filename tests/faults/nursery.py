@@ -6,7 +6,6 @@ Run as a module it is that process; `Nursery` speaks to it: a JSON object a line
 """
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -20,8 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, cast
 
+from devcluster.orphans import end_with_parent
+
 ROOT = Path(__file__).resolve().parents[2]
-_PR_SET_PDEATHSIG = 1
 DEFECT = "TEST_DEFECT"
 """Names the bug of tests/model/bugs.py that a child has: to see that plans find it."""
 
@@ -71,7 +71,7 @@ class Nursery:
         with (folder / "nursery.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.nursery"], env=os.environ | paths | dict(env or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed run
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one C call; nothing is left behind by a killed run
             )  # fmt: skip
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
@@ -106,10 +106,6 @@ class Nursery:
 
 
 # --- the process itself -----------------------------------------------------------------------------------------------
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve() -> None:
@@ -158,7 +154,7 @@ def _become(order: dict) -> None:
     """Be what `python -m tradingrelease` is, with its own environment and log."""
     code = 1
     try:
-        _end_with_parent()
+        end_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
