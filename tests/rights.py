@@ -27,9 +27,10 @@ NOTED = STATE / "rights.json"
 """What operators did on the planes of fault runs of this checkout."""
 ELSEWHERE = {
     ("get", "apps", "controllerrevisions"): "what was made by a write whose answer was lost: fault `lost-reply`",
+    ("get", "tradingplatform.io", "releasecommands"): "what somebody else wrote meanwhile: fault `conflict`",
     ("delete", "tradingplatform.io", "releasecommands"): "orders of 90 days ago: tests/faults/test_time.py",
 }
-"""Taken on trust where no fault run of this checkout did it: with the stage e2e alone."""
+"""Taken on trust where no fault run of this checkout did it: the stage e2e alone, and a conflict that only `make faults` makes."""
 
 Right = tuple[str, str, str]
 """Verb, API group, resource/subresource."""

@@ -1,12 +1,12 @@
 """The one reader: from the cache to the World of one release. Direct reads only where no watch can know."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from tradingrelease.cluster.anew import read_anew
 from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
@@ -17,6 +17,7 @@ from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.cluster.webhook import Caller
 from tradingrelease.errors import ClusterError, NotFound
 from tradingrelease.policy import manifests, names
+from tradingrelease.policy.fields import UNREADABLE
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
 from tradingrelease.policy.model import Author, Backing, Key, Memory, Service, World
@@ -26,8 +27,8 @@ from tradingrelease.policy.spec import Rejected, Spec
 
 Json = Mapping[str, Any]
 
-READ_WITHIN: Final = 1.0
-"""Seconds for the answer to a read that a look can do without."""
+READ_WITHIN: Final = 2.0
+"""Seconds for a read that a look can do without."""
 _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 
 
@@ -84,22 +85,28 @@ class Observer:
         return self._cache.release(key)
 
     async def _read_orders(self, key: Key, notebook: Notebook) -> None:
-        """Read what waits for an answer directly, each order once.
+        """Read all orders directly, once in the life of a notebook: what they say is no older than the status then.
 
-        Status forgets an answer as soon as its order carries it. A process that begins, or takes over, with a watch
-        that is behind would find such an order open, and carry it out again.
+        Status forgets an answer as soon as its order carries it, or is gone. A process that begins, or takes over, with
+        a watch that is behind would find an answered order open, or not at all, and answer it again.
         """
-        unread = set()
+        if notebook.orders_read:
+            return
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                found, _ = await self._api.find(COMMANDS, key.namespace)
+        except (ClusterError, TimeoutError):
+            return  # until the next look the word of the watch has to do: a rollback waits for no read of orders
+        # Those of other releases are left to their watch: it wakes nobody for what the cache has already.
+        ours = [raw for raw in found if (raw.get("spec") or {}).get("release") == key.name]
+        for raw in ours:
+            with contextlib.suppress(*UNREADABLE):  # its watch says so
+                self._cache.store(COMMANDS, raw)
+        there = {raw["metadata"]["uid"] for raw in ours}
         for order in self._cache.orders(key):
-            if order.open and order.uid not in notebook.orders_read:
-                try:
-                    async with asyncio.timeout(READ_WITHIN):
-                        await read_anew(self._api, self._cache, COMMANDS, key.namespace, order.name)
-                except (ClusterError, TimeoutError):
-                    # Until the next look the word of the watch has to do: a rollback waits for no read of an order.
-                    unread.add(order.uid)
-        # As the cache has them now: one that is gone is read again, should a watch bring it back.
-        notebook.orders_read = frozenset(order.uid for order in self._cache.orders(key)) - unread
+            if order.uid not in there:
+                self._cache.forget(COMMANDS, key.namespace, order.name)
+        notebook.orders_read = True
 
     def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}
