@@ -149,14 +149,17 @@ class Restless(AtEvent):
 
 
 class StaleStart(AtWrite):
-    """The operator starts anew and reads from an API server that is behind: as of the beginning, then catching up."""
+    """The operator starts anew and begins with what an API server that is behind tells: as of the beginning, then catching up.
+
+    Only what a cache begins with is old: a LIST without resourceVersion that comes later is answered by etcd.
+    """
 
     blind = 2
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
         self._fresh: set[str] = set()
-        """Kinds whose watch has been opened since: it catches up."""
+        """Kinds that have been listed since: their watch catches up."""
 
     async def strike(self, request: Asked, send: Send) -> Answer:
         self.hands.kill()
@@ -165,12 +168,9 @@ class StaleStart(AtWrite):
     async def read(self, request: Asked, send: Send) -> Answer:
         if not self.struck.is_set() or not request.lists or request.place.plural in self._fresh:
             return await send()
+        self._fresh.add(request.place.plural)
         kept = "&".join(part for part in request.path.partition("?")[2].split("&") if "resourceVersion" not in part)
         return await request.again(f"{kept}&resourceVersion={self.hands.began()}&resourceVersionMatch=Exact".strip("&"))
-
-    async def opened(self, stream: Stream) -> None:
-        if self.struck.is_set():
-            self._fresh.add(stream.kind)
 
 
 class StaleOrders(StaleStart):
@@ -181,7 +181,6 @@ class StaleOrders(StaleStart):
     behind: ClassVar[float] = 3.0
 
     async def opened(self, stream: Stream) -> None:
-        await super().opened(stream)
         if self.struck.is_set() and stream.kind == "releasecommands":
             self._since = asyncio.get_running_loop().time()
 
