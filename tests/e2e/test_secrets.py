@@ -47,7 +47,7 @@ def pods(version, **container):
 
 
 def given_up(arena, version, why):
-    """Wait until a version is latched, for this reason, and the room is told."""
+    """Wait until a version is latched, for this reason."""
     state = arena.until(lambda s: version in s.latched(), f"version {version} is given up", 60)
     assert reason(state, version) == why
     return state

@@ -179,6 +179,8 @@ class StaleOrders(StaleStart):
     few = True
     scenarios: ClassVar[tuple[str, ...]] = ("command", "migration", "checklist")
     behind: ClassVar[float] = 3.0
+    _since = 0.0
+    """When the watch of orders was opened anew; what the killed operator's own still carries is not held back."""
 
     async def opened(self, stream: Stream) -> None:
         if self.struck.is_set() and stream.kind == "releasecommands":
