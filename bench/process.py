@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from bench.server import Server, path
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from devcluster.orphans import end_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +37,7 @@ class Operator:
         manifests = ["namespace.yaml", "serviceaccount.yaml", "rbac.yaml"]
         files = [*sorted((ROOT / "crds").glob("*.yaml")), *(ROOT / "manifests" / name for name in manifests)]
         _kubectl(plane, "apply", "--server-side", *(f"-f={file}" for file in files))
-        _kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until_established(partial(_kubectl, plane))
         return await cls.replica(plane, server, number=0)
 
     @classmethod

@@ -9,9 +9,9 @@ What each number is:
                           version on a new connection. The evidence is the bad version's first bad answer where the
                           operator rolls back by itself (then only Services that answered badly count), and the
                           order, as a watch saw it stored, where a person did.
-    failed_by_bad_version requests that the bad version answered badly, or dropped on a connection that it had, and
-                          that were sent between its first bad answer and the moment the restored version serves new
-                          connections again.
+    failed_by_bad_version requests that the bad version answered badly, or dropped on a connection that it had, from
+                          its first bad answer on, and that were sent before the restored version serves new
+                          connections again: what was under way in that moment was still the bad version's.
     bad_version_ms        that time; of several Services, the longest.
     failed                every other failed request.
     mixed_version_ms      for how long new connections to one Service were answered by two versions around one move
@@ -51,8 +51,7 @@ class Outage:
     """One Service while a bad version served it."""
 
     service: str
-    began: float  # when the first request that was answered badly had been sent
-    first_bad: float  # when it was answered
+    first_bad: float  # when the bad version first answered badly
     ended: float  # when the restored version first answered on a new connection again
 
     @property
@@ -91,7 +90,7 @@ def outages(records: Records, bad: str, restored: str) -> list[Outage]:
         if first is None:
             continue
         back = first_new_answer(records, service, restored, first.sent)
-        found.append(Outage(service, first.sent, first.done, back.done if back else float("inf")))
+        found.append(Outage(service, first.done, back.done if back else float("inf")))
     return found
 
 
@@ -102,7 +101,7 @@ def excused(records: Records, bad: str, found: Sequence[Outage]) -> Records:
             record
             for outage in found
             for record in records.of(target=outage.service, version=bad).failed()
-            if outage.began <= record.sent <= outage.ended
+            if outage.first_bad <= record.done and record.sent <= outage.ended
         )
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from demo.kubectl import Kubectl, KubectlError
 from demo.view import DIM, View
 from devcluster.cluster import Cluster, ClusterNotRunning
+from devcluster.crds import wait_until_established
 from loadgen import Target
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +64,7 @@ def operator(target: Cluster, view: View) -> None:
     kubectl = Kubectl(target, OPERATOR_NAMESPACE)
     ran_before = kubectl("get", OPERATOR, "--ignore-not-found", "--output=name")
     kubectl("apply", "--kustomize", str(ROOT / "demo" / "operator"), seconds=120)
-    kubectl("wait", "--for=condition=Established", "crd/tradingreleases.tradingplatform.io", "--timeout=30s")
-    kubectl("wait", "--for=condition=Established", "crd/releasecommands.tradingplatform.io", "--timeout=30s")
+    wait_until_established(kubectl, "crd/tradingreleases.tradingplatform.io", "crd/releasecommands.tradingplatform.io")
     kubectl("apply", "--kustomize", str(ROOT / "manifests" / "admission"))
     if ran_before:
         kubectl("rollout", "restart", OPERATOR)

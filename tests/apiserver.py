@@ -6,6 +6,7 @@ import subprocess
 
 import yaml
 
+from devcluster.crds import wait_until_established
 from devcluster.places import ROOT
 from tests.e2e import builders
 from tests.waiting import eventually
@@ -56,7 +57,7 @@ class Server:
 
         Such a policy does nothing until the API server heard of it, and then answers 503 until it knows the kind.
         """
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until_established(self.kubectl)
         installed = self.run("get", "mutatingadmissionpolicies", "-o", "name").stdout  # none before Kubernetes 1.36
         minimal = yaml.safe_load((ROOT / "examples" / "minimal.yaml").read_text())
         minimal["metadata"]["name"] = "probe"  # what exists already is refused before anybody names it

@@ -7,6 +7,7 @@ import pytest
 
 from devcluster import binaries, pins
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.chart.helm import Helm
 
@@ -42,5 +43,5 @@ def server(plane):
     for kind in ("podmonitors", "servicemonitors", "prometheusrules"):
         crd = source / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"
         server.kubectl("apply", "--server-side", "-f", str(crd))
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    wait_until_established(server.kubectl)
     return server

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.chart.helm import ROOT, only
 from tests.waiting import eventually
@@ -80,7 +81,7 @@ def test_the_rights_of_the_chart_are_enough(helm, plane, tmp_path, namespaces):
         server.kubectl("create", "namespace", name)
     made = helm.render({"namespaces": namespaces})
     server.kubectl("apply", "--server-side", "-f", "crds")
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    wait_until_established(server.kubectl)
     for body in made:
         server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", manifest=body)
     server.settle()

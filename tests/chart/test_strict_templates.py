@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 
+from devcluster.crds import wait_until_established
 from tests.chart.helm import ROOT
 from tests.waiting import eventually
 
@@ -15,7 +16,7 @@ ACCOUNTS = ["default", "trader"]
 def strict(helm, server):
     """Put the policy in force; take it away again, for other tests share the server."""
     server.kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / "tradingreleases.yaml"), "--force-conflicts")
-    server.kubectl("wait", "--for=condition=Established", "crd/tradingreleases.tradingplatform.io", "--timeout=60s")
+    wait_until_established(server.kubectl, "crd/tradingreleases.tradingplatform.io")
     made = helm.render({"admission": {"strictTemplates": {"enabled": True, "serviceAccounts": ACCOUNTS}}})
     objects = [o for o in made if o["metadata"]["name"] == "strict-templates.tradingplatform.io"]
     assert len(objects) == 2

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.inputs.mutate import put
 
@@ -20,7 +21,7 @@ def server():
         server = Server(plane)
         for crd in CRDS:
             server.kubectl("apply", "--server-side", "-f", str(crd))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until_established(server.kubectl)
         yield server
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests.crd.conftest import CRDS, ROOT, Server
 from tests.inputs.mutate import put
 from tests.waiting import eventually
@@ -23,7 +24,7 @@ def started(name, part):
         server = Server(plane)
         for crd in CRDS:
             server.kubectl("apply", "--server-side", "-f", str(crd))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until_established(server.kubectl)
         server.kubectl("apply", "--server-side", "--validate=strict", "-k", str(part))
         server.kubectl("create", "clusterrolebinding", "everybody", "--clusterrole=cluster-admin", "--group=people")
         in_force(server)

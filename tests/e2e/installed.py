@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from devcluster.crds import wait_until_established
 from tests.e2e import builders
 from tests.e2e.api import Json
 from tests.oracle import APPLIED_BY
@@ -49,7 +50,7 @@ def install(*, admission: bool = False) -> None:
     """Install CRDs and rights, and who-is-who by admission, and wait until the API server really takes our objects."""
     kubectl("apply", "--server-side", "--force-conflicts", *(f"--filename={file}" for file in FILES))
     crds = [f"crd/{yaml.safe_load(file.read_text())['metadata']['name']}" for file in (ROOT / "crds").glob("*.yaml")]
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
+    wait_until_established(kubectl, *crds)
     wait_until_served()
     if admission:
         folder = ROOT / "manifests" / "admission"

@@ -1,12 +1,14 @@
 """A freeze holds starts and switches on a real cluster, and never a rollback; people see why, until when, and who lifted it."""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tradingrelease.calendars import manifests
 from tradingrelease.policy.calendars import Calendar
 
+from devcluster.crds import wait_until_established
 from tests.e2e.builders import HEALTH, component, release, template
 from tests.e2e.faults import breakable, kubectl, spoil
 
@@ -129,7 +131,7 @@ def test_a_calendar_is_read_by_its_name_alone_and_what_it_does_not_know_is_froze
 
 def install(arena):
     kubectl(arena, "apply", "--server-side", "--force-conflicts", f"--filename={CRD}")
-    kubectl(arena, "wait", "--for=condition=Established", "--timeout=60s", f"--filename={CRD}")
+    wait_until_established(partial(kubectl, arena), f"--filename={CRD}")
 
 
 @pytest.mark.alone

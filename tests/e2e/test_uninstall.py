@@ -1,10 +1,12 @@
 """Taking the operator away must never touch traffic. Alone: the CRDs are the cluster's."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from devcluster.crds import wait_until_established
 from tests.e2e.builders import release
 from tests.e2e.faults import kubectl
 from tests.e2e.installed import wait_until_served
@@ -18,7 +20,7 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 
 def install(arena):
     kubectl(arena, "apply", "--server-side", "--force-conflicts", f"--filename={CRDS}")
-    kubectl(arena, "wait", "--for=condition=Established", "--timeout=60s", f"--filename={CRDS}")
+    wait_until_established(partial(kubectl, arena), f"--filename={CRDS}")
     wait_until_served()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests import rights
 from tests.apiserver import Server
 from tests.e2e.api import Access
@@ -50,7 +51,7 @@ def _install(plane: ControlPlane) -> None:
     kubectl = Server(plane).kubectl
     kubectl("apply", "--server-side", *(f"--filename={file}" for file in FILES))
     kubectl("delete", "clusterrolebinding", ACCOUNT)  # each run binds the role in its own namespace
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds.names())
+    wait_until_established(kubectl, *crds.names())
     plane.restart("controller-manager")  # a garbage collector that runs already learns of new kinds 30 s later
 
 

@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.faults import clock, crds
 from tests.faults.faults import AtWrite
@@ -240,7 +241,7 @@ class CrdsRemoved(World):
         folder = f"--filename={crds.FOLDER}"
         await self._kubectl("delete", "--wait=true", "--timeout=60s", folder)
         await self._kubectl("apply", "--server-side", folder)
-        await self._kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds.names())
+        await asyncio.to_thread(wait_until_established, Server(self.hands.plane).kubectl, *crds.names())
         found["metadata"] = {"name": "shop"}
         del found["status"]
         answer = await self.hands.upstream.ask("POST", f"{self.path(path)}?{_MANAGER}", found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.e2e import builders
 from tests.e2e.process import Operator
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def kubectl(plane):
     run = Server(plane).kubectl
     run("apply", "--server-side", "-k", str(ROOT / "crds"))
-    run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    wait_until_established(run)
     return run
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devcluster.cluster import ControlPlane
+from devcluster.crds import wait_until_established
 from tests.apiserver import Server
 from tests.relay import before
 
@@ -27,7 +28,7 @@ def plane():
 def server(plane):
     server = Server(plane)
     server.kubectl("apply", "--server-side", "-f", str(ROOT / "crds" / "tradingreleases.yaml"))
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    wait_until_established(server.kubectl)
     return server
 
 

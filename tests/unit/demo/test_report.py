@@ -80,6 +80,16 @@ def test_only_what_the_bad_version_answered_badly_in_its_time_is_excused():
     assert set(report.excused(records, "4.0.0", outages)) == {*in_time, dropped}
 
 
+def test_it_is_the_answer_that_says_whether_a_failure_is_the_bad_version_s_own():
+    slow = at(99.7, latency_ms=400.0, version="4.0.0", status=500)
+    before = at(99.7, latency_ms=200.0, version="4.0.0", status=0, error="reset: x", mode=Mode.KEEPALIVE, reused=True)
+    under_way = at(101.95, latency_ms=200.0, version="4.0.0", status=500)
+    records = Records((before, slow, *bad(100, 102), under_way, *every_tenth(102, 104)))
+    outages = report.outages(records, "4.0.0", "2.0.0")
+    excused = set(report.excused(records, "4.0.0", outages))
+    assert (slow in excused, before in excused, under_way in excused) == (True, False, True)
+
+
 def test_without_an_outage_nothing_is_excused():
     records = Records((at(100.0, status=503), at(101.0, version="4.0.0")))
     assert report.outages(records, "4.0.0", "2.0.0") == []
