@@ -25,6 +25,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "slow": faults.Slow,
     "stale-start": streams.StaleStart,
     "stale-orders": streams.StaleOrders,
+    "behind": streams.Behind,
     # a line of a watch
     "dropped": streams.Dropped,
     "doubled": streams.Doubled,

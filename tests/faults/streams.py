@@ -173,20 +173,43 @@ class StaleStart(AtWrite):
         return await request.again(f"{kept}&resourceVersion={self.hands.began()}&resourceVersionMatch=Exact".strip("&"))
 
 
-class StaleOrders(StaleStart):
-    """The operator starts anew, and hears that orders were answered last of all: until then they look as if they waited."""
+class Behind(StaleStart):
+    """The operator starts anew, and the watch of one kind catches up seconds after all others."""
 
     few = True
-    scenarios: ClassVar[tuple[str, ...]] = ("command", "migration", "checklist")
+    kinds: ClassVar[tuple[str, ...]] = (
+        "tradingreleases", "releasecommands", "controllerrevisions", "deployments", "services", "endpointslices", "pods", "jobs",
+    )  # fmt: skip
     behind: ClassVar[float] = 3.0
     _since = 0.0
-    """When the watch of orders was opened anew; what the killed operator's own still carries is not held back."""
+    """When that watch was opened anew; what the killed operator's own still carries is not held back."""
+
+    @classmethod
+    def ways(cls, place: str) -> int:  # noqa: ARG003
+        return len(cls.kinds)
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._kind = self.kinds[plan.seed % len(self.kinds)]
 
     async def opened(self, stream: Stream) -> None:
-        if self.struck.is_set() and stream.kind == "releasecommands":
+        if self.struck.is_set() and stream.kind == self._kind:
             self._since = asyncio.get_running_loop().time()
 
     async def tell(self, event: Event, stream: Stream) -> None:
-        if self.struck.is_set() and (event.kind, event.change) == ("releasecommands", "MODIFIED"):
+        if self.struck.is_set() and self._is_late(event):
             await asyncio.sleep(self._since + self.behind - asyncio.get_running_loop().time())
         await stream.tell(event.line)
+
+    def _is_late(self, event: Event) -> bool:
+        return event.kind == self._kind
+
+
+class StaleOrders(Behind):
+    """The operator starts anew, and hears that orders were answered last of all: until then they look as if they waited."""
+
+    scenarios: ClassVar[tuple[str, ...]] = ("command", "migration", "checklist")
+    kinds = ("releasecommands",)
+
+    def _is_late(self, event: Event) -> bool:
+        return super()._is_late(event) and event.change == "MODIFIED"

@@ -48,8 +48,12 @@ def changed(candidate: Candidate, after: Gate, now: datetime) -> Candidate:
     return replace(candidate, gates=gates, counted_from=counted)
 
 
-def given(world: World, order: Order, now: datetime) -> tuple[Memory | None, str, str, Note | None]:
-    """Return what an Approve changes, and its answer: no memory where it does not count."""
+def given(world: World, order: Order, now: datetime) -> tuple[Memory | None, str, str, Note | None] | None:
+    """Return what an Approve changes, and its answer: no memory where it does not count.
+
+    None: nobody knows yet whether it counts, and it waits. The stored spec of the candidate says who may approve; it
+    was deleted by hand and is stored again at the next look, or its watch is behind that of the release.
+    """
     candidate = world.memory.candidate
     if candidate is None or candidate.stack.revision != order.revision:
         named = candidate.stack.revision if candidate else "none"
@@ -67,7 +71,10 @@ def given(world: World, order: Order, now: datetime) -> tuple[Memory | None, str
     if settled and order.created_at + timedelta(seconds=1) <= waits.since:
         text = f"it was ordered before {waits.at} was asked for: look at what is asked for now, and order it again"
         return None, "TooEarly", text, None
-    if refused := _does_not_count(world, candidate, waits, order):
+    asked = _asked(world, candidate, waits)
+    if asked is None:
+        return None
+    if refused := _does_not_count(world, candidate, waits, order, asked):
         return None, *refused, None
     person = person_of(order, world.trusted_accounts)
     yes = Approval(waits.at, person, order.issued_by, now, order.reason, order.name)
@@ -89,7 +96,9 @@ def _nobody_is_asked(candidate: Candidate) -> str:
     return f"{text} yet: order it again when its condition says that {later.at} waits" if later else text
 
 
-def _does_not_count(world: World, candidate: Candidate, waits: Gate, order: Order) -> tuple[str, str] | None:
+def _does_not_count(
+    world: World, candidate: Candidate, waits: Gate, order: Order, asked: Asked
+) -> tuple[str, str] | None:
     if not order.issued_by:
         text = "nobody knows who ordered it: install manifests/admission, which writes spec.issuedBy"
         return "IssuerUnknown", text
@@ -98,10 +107,6 @@ def _does_not_count(world: World, candidate: Candidate, waits: Gate, order: Orde
         return "IssuerUnknown", f"account {order.issued_by} acts for others: it must say onBehalfOf"
     if any(yes.by == person for yes in waits.given):
         return "AlreadyCounted", f"{person} has approved this attempt already: one person counts once"
-    asked = _asked(world, candidate, waits)
-    if asked is None:
-        # Deleted by hand, and stored again at the next look: meanwhile nobody knows whether the author may approve.
-        return "SpecMissing", f"the stored spec of version {candidate.stack.version} is gone: order it again"
     if not asked.not_by_author:
         return None
     if text := nobody_can(world, candidate, waits):

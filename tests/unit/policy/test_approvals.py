@@ -130,11 +130,25 @@ def test_there_is_nothing_to_approve_without_a_candidate():
 
 @pytest.mark.parametrize("issuer", ["anna", "bob"])
 def test_nobody_approves_while_the_spec_that_says_who_may_is_gone(issuer):
-    """It is stored again at the next look: whoever can delete it must not approve what they applied meanwhile."""
+    """Whoever can delete it must not approve what they applied meanwhile; and it may only be its watch that is behind."""
     world, revision = waiting()
-    bare = replace(world, stored={r: s for r, s in world.stored.items() if r != revision})
-    memory, answer = approve(bare, revision, issuer)
-    assert (answer.phase, answer.reason, gate_of(memory).given) == ("Refused", "SpecMissing", ())
+    order = an_order(Action.APPROVE, revision, attempt=1, issued_by=issuer)
+    ordered = replace(world, orders=(order,))
+    bare = replace(ordered, stored={r: s for r, s in world.stored.items() if r != revision})
+    decision = decide(replace(bare, spec=rejected({"version": "oops"})), NOW)
+    assert (type(decision.step), decision.reason, decision.memory) == (Rest, "SpecMissing", None)
+    (answer,) = decide(ordered, NOW).memory.answers
+    assert answer.reason == {"anna": "ByAuthor", "bob": "Approved"}[issuer], (
+        "it waits, and is answered once it is known"
+    )
+
+
+def test_an_order_that_waits_for_the_stored_spec_keeps_no_other_one_waiting():
+    world, revision = waiting()
+    orders = (an_order(Action.APPROVE, revision, attempt=1, issued_by="bob"), an_order(Action.PAUSE, "", uid="pause"))
+    bare = replace(world, orders=orders, stored={r: s for r, s in world.stored.items() if r != revision})
+    (answer,) = decide(bare, NOW).memory.answers
+    assert (answer.uid, answer.reason) == ("pause", "Paused")
 
 
 def test_nothing_to_approve_is_no_approval():

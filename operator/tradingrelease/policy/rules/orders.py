@@ -190,8 +190,10 @@ def _override(world: World, order: Order, now: datetime) -> Decision:
     return _answered(*overrides.carry_out(world, order, now))
 
 
-def _approve(world: World, order: Order, now: datetime) -> Decision:
-    memory, reason, message, note = approvals.given(world, order, now)
+def _approve(world: World, order: Order, now: datetime) -> Decision | None:
+    if (told := approvals.given(world, order, now)) is None:
+        return None
+    memory, reason, message, note = told
     if memory is None:
         return refuse(world, order, reason, message)
     decision = _done(memory, order, reason, message)
