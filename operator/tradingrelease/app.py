@@ -47,6 +47,8 @@ GIVEN_UP: Final = 5
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _MOVE_AGAIN: Final = 4.0
 """The longest wait, in seconds, before a Service is moved again: S10 gives half a switch 10 s once writes are taken."""
+_LIST_WITHIN: Final = 2.0
+"""Seconds that a leader waits for its first lists: no rollback waits longer for an API server that is busy."""
 
 
 class SourceLost(Exception):  # noqa: N818 - it is a state, not a mistake
@@ -75,6 +77,8 @@ class App:
         self.ledger = Ledger(config.notifications, self.cache)
         self.notifier: Notifier | None = None
         self.synced = asyncio.Event()
+        self.list_soon = asyncio.Event()
+        """The audit is not to wait for its time."""
         self.working: dict[Key, float] = {}
         self.turned = monotonic()
         self.failures: dict[Key, int] = {}
@@ -118,7 +122,7 @@ class App:
             )
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(self._serve())
-                lead = asyncio.create_task(self._lead(reconciler, elector))
+                lead = asyncio.create_task(self._lead(api, reconciler, elector))
                 tasks = [lead, asyncio.create_task(self._turn()), asyncio.create_task(self._audit(api))]
                 tasks += [asyncio.create_task(self._watch(stop))]
                 stopping = asyncio.create_task(stop.wait())
@@ -191,18 +195,32 @@ class App:
         pace = Pace.of(self.config.lease_seconds)
         return Elector(api, self.clock, namespace=namespace, name=name, identity=identity, pace=pace, sick=self.sick)
 
-    async def _lead(self, reconciler: Reconciler, elector: Elector | None) -> None:
+    async def _lead(self, api: Api, reconciler: Reconciler, elector: Elector | None) -> None:
         """Work while we lead. Who does not lead keeps its caches warm, so that a takeover is one look at each key."""
         await self.synced.wait()
         while True:
             if elector:
                 await elector.acquired()
             try:
+                await self._catch_up(api)
                 await self._work_until_lost(reconciler, elector)
             finally:
                 await self._rest()
             if elector:
                 await elector.release()
+
+    async def _catch_up(self, api: Api) -> None:
+        """List everything once more before the first look: watches run apart, and each may be behind (ADR 21).
+
+        Nothing that is listed now is older than the last write of whoever led before. Where it fails, or takes too
+        long, the watches are believed, and the audit lists soon.
+        """
+        try:
+            async with asyncio.timeout(_LIST_WITHIN):
+                await self._list_all(api)
+        except (ClusterError, TimeoutError) as error:
+            log.warning("the lists of a leader that begins: %s", error or f"no answer in {_LIST_WITHIN:g} s")
+            self.list_soon.set()
 
     async def _work_until_lost(self, reconciler: Reconciler, elector: Elector | None) -> None:
         self.leading = True
@@ -287,7 +305,10 @@ class App:
                 wait = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
                 attempt += 1
                 log.warning("listing: %s; again in %.1f s", error, wait)
-            await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait * random.uniform(0.9, 1.1)):  # noqa: S311 - spreads load
+                    await self.list_soon.wait()
+            self.list_soon.clear()
 
     async def _list_all(self, api: Api) -> None:
         concerned: set[Key] = set()

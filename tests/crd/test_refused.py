@@ -1,8 +1,13 @@
 """What is refused, and that the refusal says what to write instead."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.apiserver
+
+STATUS = ("--subresource=status", "--type=merge", "-p")
+ANSWERED = {"phase": "Done", "reason": "RolledBack", "message": "back on 2.3.9", "at": "2030-01-01T00:00:00Z"}
 
 COMPONENT = "spec/components/0"
 HEALTH = f"{COMPONENT}/health"
@@ -449,5 +454,27 @@ def test_an_order_cannot_be_changed(server, namespace, order, patch):
 def test_a_label_and_an_answer_do_not_change_an_order(server, namespace, order):
     server.create(namespace, order)
     server.kubectl("label", "trc", "back", "-n", namespace, "team=sre")
-    status = '{"status": {"phase": "Done", "reason": "RolledBack", "message": "back on 2.3.9", "at": "2030-01-01T00:00:00Z"}}'
-    server.kubectl("patch", "trc", "back", "-n", namespace, "--subresource=status", "--type=merge", "-p", status)
+    server.kubectl("patch", "trc", "back", "-n", namespace, *STATUS, json.dumps({"status": ANSWERED}))
+
+
+@pytest.mark.parametrize("phase", ["Done", "Refused"])
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"phase": "Pending", "reason": "Seen"},
+        {"reason": "Other"},
+        {"message": "x"},
+        {"at": "2030-01-02T00:00:00Z"},
+        None,
+    ],
+    ids=["held up on its way", "another reason", "other words", "another time", "none"],
+)
+def test_an_answer_stays_as_it_is(server, namespace, order, phase, later):
+    server.create(namespace, order)
+    waits = {"phase": "Pending", "reason": "Seen", "message": "seen; waits for its turn", "at": ANSWERED["at"]}
+    for status in (waits, ANSWERED | {"phase": phase}):
+        server.kubectl("patch", "trc", "back", "-n", namespace, *STATUS, json.dumps({"status": status}))
+    answer = server.run("patch", "trc", "back", "-n", namespace, *STATUS, json.dumps({"status": later}))
+    assert "an order is answered once, and its answer stays: create a new ReleaseCommand" in answer.stderr
+    server.kubectl("label", "trc", "back", "-n", namespace, "team=sre")
+    assert server.read("get", "trc", "back", "-n", namespace)["status"]["phase"] == phase

@@ -38,8 +38,6 @@ class Notebook:
     """The status that was last read, and what it says: a status is never changed, only replaced."""
     is_newest: bool = False
     """The release was read directly since this process began: its watch is not behind."""
-    orders_read: bool = False
-    """Orders were read directly since this process began: none of them is older than the status."""
     reported_at: float = 0.0
     differs_since: float = 0.0
     """Monotonic time since which the stored status differs from what there is to say; 0: it does not."""

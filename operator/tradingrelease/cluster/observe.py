@@ -1,13 +1,11 @@
 """The one reader: from the cache to the World of one release. Direct reads only where no watch can know."""
 
-import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
+from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
 from tradingrelease.cluster.measure.measurer import Measurer
@@ -15,9 +13,8 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.cluster.webhook import Caller
-from tradingrelease.errors import ClusterError, NotFound
+from tradingrelease.errors import NotFound
 from tradingrelease.policy import manifests, names
-from tradingrelease.policy.fields import UNREADABLE
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
 from tradingrelease.policy.model import Author, Backing, Key, Memory, Service, World
@@ -27,8 +24,6 @@ from tradingrelease.policy.spec import Rejected, Spec
 
 Json = Mapping[str, Any]
 
-READ_WITHIN: Final = 2.0
-"""Seconds for a read that a look can do without."""
 _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 
 
@@ -63,7 +58,6 @@ class Observer:
         if release is None:
             release = await self._confirm_gone(key)
         notebook = self._notebooks.setdefault(key, Notebook())
-        await self._read_orders(key, notebook)
         world = self._assemble(key, release, notebook, now)
         if release and (backings := await self._backings(world)):
             world = replace(world, backings=backings)
@@ -83,30 +77,6 @@ class Observer:
             return None
         self._cache.store(RELEASES, raw)
         return self._cache.release(key)
-
-    async def _read_orders(self, key: Key, notebook: Notebook) -> None:
-        """Read all orders directly, once in the life of a notebook: what they say is no older than the status then.
-
-        Status forgets an answer as soon as its order carries it, or is gone. A process that begins, or takes over, with
-        a watch that is behind would find an answered order open, or not at all, and answer it again.
-        """
-        if notebook.orders_read:
-            return
-        try:
-            async with asyncio.timeout(READ_WITHIN):
-                found, _ = await self._api.find(COMMANDS, key.namespace)
-        except (ClusterError, TimeoutError):
-            return  # until the next look the word of the watch has to do: a rollback waits for no read of orders
-        # Those of other releases are left to their watch: it wakes nobody for what the cache has already.
-        ours = [raw for raw in found if (raw.get("spec") or {}).get("release") == key.name]
-        for raw in ours:
-            with contextlib.suppress(*UNREADABLE):  # its watch says so
-                self._cache.store(COMMANDS, raw)
-        there = {raw["metadata"]["uid"] for raw in ours}
-        for order in self._cache.orders(key):
-            if order.uid not in there:
-                self._cache.forget(COMMANDS, key.namespace, order.name)
-        notebook.orders_read = True
 
     def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}

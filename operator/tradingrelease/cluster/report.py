@@ -166,7 +166,7 @@ class Reporter:
             return  # said already; or a namespace that is going, or a policy, takes no Events
 
     async def _answer(self, world: World, now: datetime) -> None:
-        """Write answers onto their orders. Safe twice: an answered order is never answered differently."""
+        """Write answers onto their orders. Safe twice: the API server keeps the first (crds/releasecommands.yaml)."""
         answers = {a.uid: a for a in world.memory.answers}
         for order in world.orders:
             answer = answers.get(order.uid)
@@ -193,6 +193,12 @@ class Reporter:
         try:
             raw = await self._api.merge(COMMANDS, world.key.namespace, name, body, "status")
         except NotFound:
+            return
+        except Invalid:
+            # It has an answer, which its watch has not told yet; or something else forbids the write.
+            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, name)
+            if any(order.uid == uid and order.open for order in self._cache.orders(world.key)):
+                raise
             return
         self._cache.store(COMMANDS, raw)
 
