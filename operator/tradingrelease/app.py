@@ -49,6 +49,8 @@ _MOVE_AGAIN: Final = 4.0
 """The longest wait, in seconds, before a Service is moved again: S10 gives half a switch 10 s once writes are taken."""
 _LIST_WITHIN: Final = 2.0
 """Seconds that a leader waits for its first lists: no rollback waits longer for an API server that is busy."""
+_LISTS_AT_ONCE: Final = 10
+"""Lists under way at a time: all kinds of one namespace, or of the cluster."""
 
 
 class SourceLost(Exception):  # noqa: N818 - it is a state, not a mistake
@@ -138,7 +140,10 @@ class App:
                 await asyncio.wait([*tasks, stopping], timeout=1)
                 await self._ask_nobody()
                 for task in done - {stopping}:
-                    if not task.cancelled() and (error := task.exception()):
+                    if task.cancelled():
+                        # A kopf that gives up cancels whatever began after it did: workers of a leader, too.
+                        raise SourceLost("the event source gave up, and ended what was under way")
+                    if error := task.exception():
                         raise error
 
     def open_session(self) -> aiohttp.ClientSession:
@@ -162,6 +167,8 @@ class App:
             closed = closed + 1 if source.closed and not stop.is_set() else 0
             if closed > GIVEN_UP:
                 raise SourceLost("the event source closed its session and does not end")
+        if running.cancelled():  # by kopf itself, of which one task failed
+            raise SourceLost("the event source gave up")
         if error := running.exception():
             raise SourceLost(f"the event source gave up: {error}") from error
         if not stop.is_set():
@@ -196,15 +203,18 @@ class App:
         return Elector(api, self.clock, namespace=namespace, name=name, identity=identity, pace=pace, sick=self.sick)
 
     async def _lead(self, api: Api, reconciler: Reconciler, elector: Elector | None) -> None:
-        """Work while we lead. Who does not lead keeps its caches warm, so that a takeover is one look at each key."""
+        """Work while we lead. Who does not keeps its caches warm: a takeover lists once, and looks at each key."""
         await self.synced.wait()
         while True:
+            lost = None
             if elector:
                 await elector.acquired()
+                lost = asyncio.create_task(elector.lost())  # it renews, also while we list
             try:
                 await self._catch_up(api)
-                await self._work_until_lost(reconciler, elector)
+                await self._work_until_lost(reconciler, lost)
             finally:
+                await end([lost] if lost else [])
                 await self._rest()
             if elector:
                 await elector.release()
@@ -219,16 +229,18 @@ class App:
             async with asyncio.timeout(_LIST_WITHIN):
                 await self._list_all(api)
         except (ClusterError, TimeoutError) as error:
-            log.warning("the lists of a leader that begins: %s", error or f"no answer in {_LIST_WITHIN:g} s")
-            self.list_soon.set()
+            wait = max(error.retry_after if isinstance(error, Unreachable) else 0.0, 1.0)
+            said = str(error) or f"no answer in {_LIST_WITHIN:g} s"
+            log.warning("a leader begins without having listed: %s; listed in %.1f s", said, wait)
+            asyncio.get_running_loop().call_later(wait, self.list_soon.set)
 
-    async def _work_until_lost(self, reconciler: Reconciler, elector: Elector | None) -> None:
+    async def _work_until_lost(self, reconciler: Reconciler, lost: asyncio.Task[None] | None) -> None:
         self.leading = True
         telemetry.LEADING.set(1)
         for key in set(self.cache.releases()) | self.cache.orphans():
             self.queue.add(key)
         tasks = [asyncio.create_task(self._work(reconciler)) for _ in range(self.config.workers)]
-        tasks += [asyncio.create_task(elector.lost())] if elector else []
+        tasks += [lost] if lost else []
         tasks += [asyncio.create_task(self.statuses.run())] if self.statuses else []
         tasks += [asyncio.create_task(self.notifier.run())] if self.notifier else []
         try:
@@ -304,6 +316,8 @@ class App:
             except ClusterError as error:
                 wait = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
                 attempt += 1
+                if not self.synced.is_set():
+                    wait = min(wait, _MOVE_AGAIN)  # a Service may wait to be moved, and nobody knows yet
                 log.warning("listing: %s; again in %.1f s", error, wait)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait * random.uniform(0.9, 1.1)):  # noqa: S311 - spreads load
@@ -311,12 +325,20 @@ class App:
             self.list_soon.clear()
 
     async def _list_all(self, api: Api) -> None:
-        concerned: set[Key] = set()
-        for namespace in self.config.namespaces or ("",):
-            # Releases come last: what belongs to a release is known before it is first looked at.
-            for kind in reversed(WATCHED):
-                concerned |= await self._list(api, kind, namespace)
-        concerned |= await self.calendars.refresh(api, self.cache)
+        """List every kind in every namespace. What can be listed is taken in, also where something else cannot."""
+        at_once = asyncio.Semaphore(_LISTS_AT_ONCE)
+
+        async def listed(kind: Kind, namespace: str) -> set[Key]:
+            async with at_once:
+                return await self._list(api, kind, namespace)
+
+        lists = [listed(kind, namespace) for namespace in self.config.namespaces or ("",) for kind in WATCHED]
+        found = await asyncio.gather(*lists, return_exceptions=True)
+        self._look_at(set().union(*(keys for keys in found if isinstance(keys, set))))
+        for failed in found:
+            if isinstance(failed, BaseException):
+                raise failed
+        self._look_at(await self.calendars.refresh(api, self.cache))
         if self.statuses:
             self.statuses.changed.set()
         if not self.synced.is_set():
@@ -324,7 +346,10 @@ class App:
             gc.collect()
             gc.freeze()
             log.info("caches are in: %d releases", len(self.cache.releases()))
-        for key in concerned | self.cache.orphans() if self.leading else ():
+        self._look_at(self.cache.orphans())
+
+    def _look_at(self, keys: set[Key]) -> None:
+        for key in keys if self.leading else ():
             self.ledger.stored(key)
             self.queue.add(key)
 

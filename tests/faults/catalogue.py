@@ -26,6 +26,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "stale-start": streams.StaleStart,
     "stale-orders": streams.StaleOrders,
     "behind": streams.Behind,
+    "unlisted": streams.Unlisted,
     # a line of a watch
     "dropped": streams.Dropped,
     "doubled": streams.Doubled,

@@ -7,7 +7,8 @@ heard, it was done and said to have failed, somebody else was first, it is refus
 import asyncio
 import threading
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +84,10 @@ class Nothing(Fault):
     def verdict(self, state: State, learned: Learned) -> list[str]:
         """Return what does not hold of the end beside what must hold of every run."""
         return []
+
+    def expects(self, clean: Mapping[str, int], said: Mapping[str, int]) -> Mapping[str, int]:
+        """Return how many Events of each reason there are to be, given those of a clean run and what was said."""
+        return clean
 
     async def at_rest(self) -> None:
         """Do what is left to do when the scenario has come to its end."""
@@ -200,9 +205,38 @@ class TooMany(Refused):
 
 
 class Forbidden(Refused):
-    """403, twice: a right that was taken away and is given back."""
+    """403, twice: a right that was taken away and is given back.
+
+    An Event that is refused may stay unsaid: it is not worth a release's time. A step that is refused is told of.
+    """
 
     times, status, reason = 2, 403, "Forbidden"
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._unsaid: Counter[str] = Counter()
+        self._steps = 0
+
+    async def strike(self, request, send):
+        if request.place.plural == "events":
+            self._unsaid[request.body["reason"]] += 1
+        else:
+            self._steps += 1
+        return await super().strike(request, send)
+
+    def expects(self, clean, said):
+        least = {reason: clean.get(reason, 0) - count for reason, count in self._unsaid.items()}
+        told = {
+            reason: said[reason]
+            for reason in ("SwitchRefused", "WriteRefused")
+            if 0 < said.get(reason, 0) <= self._steps
+        }
+        unsaid = {
+            reason: said.get(reason, 0)
+            for reason in least
+            if least[reason] <= said.get(reason, 0) < clean.get(reason, 0)
+        }
+        return {reason: count for reason, count in {**clean, **told, **unsaid}.items() if count}
 
 
 class Unauthorized(Refused):

@@ -258,7 +258,7 @@ class Stage:
         if self.fault.compares == "same":
             said += [f"created, deleted: {line}" for line in self._counted(learned)]
             told = normal.said(self.recorder.state())
-            said += [f"Events: {line}" for line in normal.differences(learned.said, told)]
+            said += [f"Events: {line}" for line in normal.differences(self.fault.expects(learned.said, told), told)]
         most = 3 * learned.reconciles + 60
         if (looks := self.keeper.reconciles()) > most:
             said.append(f"{looks} reconciles, {most} are enough (a clean run takes {learned.reconciles})")

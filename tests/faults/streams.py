@@ -174,11 +174,12 @@ class StaleStart(AtWrite):
 
 
 class Behind(StaleStart):
-    """The operator starts anew, and the watch of one kind catches up seconds after all others."""
+    """As stale-start, and what the watch of one kind tells comes seconds late."""
 
     few = True
     kinds: ClassVar[tuple[str, ...]] = (
         "tradingreleases", "releasecommands", "controllerrevisions", "deployments", "services", "endpointslices", "pods", "jobs",
+        "replicasets", "releasefreezes",
     )  # fmt: skip
     behind: ClassVar[float] = 3.0
     _since = 0.0
@@ -203,6 +204,32 @@ class Behind(StaleStart):
 
     def _is_late(self, event: Event) -> bool:
         return event.kind == self._kind
+
+
+class Unlisted(StaleStart):
+    """As stale-start, and every later LIST fails for a while: the operator works with what is old, and finds out by its writes."""
+
+    few = True
+    compares = "ends"
+    lasts = 6.0
+    scenarios = ("three", "rollback", "command", "migration", "checklist", "retire", "supersede-watch")
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._until = 0.0
+
+    async def strike(self, request: Asked, send: Send) -> Answer:
+        loop = asyncio.get_running_loop()
+        self._until = loop.time() + self.lasts
+        self.hands.way(False)
+        loop.call_later(self.lasts, self.hands.way, True)
+        return await super().strike(request, send)
+
+    async def read(self, request: Asked, send: Send) -> Answer:
+        again = request.lists and request.place.plural in self._fresh
+        if again and asyncio.get_running_loop().time() < self._until:
+            return Answer.refusal(503, "ServiceUnavailable", "it is a test: 503")
+        return await super().read(request, send)
 
 
 class StaleOrders(Behind):

@@ -119,6 +119,7 @@ class Cache:
         for place, entry in list(self._objects[kind].items()):
             if place not in present and entry.version <= version and namespace in {"", place[0]}:
                 concerned |= self._concerned(kind, place, entry)
+                self._bury(kind, place, version)  # a list that was asked for earlier may come in later
                 self._remove(kind, place)
         return concerned
 
@@ -127,7 +128,7 @@ class Cache:
         self._remove(kind, (namespace, name))
 
     def was_deleted(self, kind: Kind, namespace: str, name: str) -> bool:
-        """Tell whether a watch told lately that an object of that name was deleted."""
+        """Tell whether a watch or a list told lately that an object of that name is gone."""
         return (kind, namespace, name) in self._graves
 
     def _bury(self, kind: Kind, place: tuple[str, str], version: int) -> None:

@@ -53,6 +53,8 @@ class Reporter:
                 raise Conflict("the release is not as it was looked at", 409)
             notebook.is_newest = True
         before = notebook.read[1]
+        if decision.memory is not None:
+            await self._are_open(world, {a.uid for a in decision.memory.answers} - {a.uid for a in before.answers})
         for note in decision.notes:
             await self._say(world, note, now)
         fresh = [transitions.of(world, before, note, now) for note in decision.notes]
@@ -164,6 +166,18 @@ class Reporter:
             await self._api.create(EVENTS, world.key.namespace, body)
         except (Conflict, Forbidden, Invalid, NotFound):
             return  # said already; or a namespace that is going, or a policy, takes no Events
+
+    async def _are_open(self, world: World, answered: set[str]) -> None:
+        """Read orders before what they did is remembered. Raises Conflict where one has an answer, or is gone.
+
+        Their watch may be behind, or dead, and status forgets an answer once its order carries it.
+        """
+        for order in world.orders:
+            if not order.open or order.uid not in answered:
+                continue
+            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, order.name)
+            if not any(known.uid == order.uid and known.open for known in self._cache.orders(world.key)):
+                raise Conflict(f"ReleaseCommand {order.name} was answered before, or is gone", 409)
 
     async def _answer(self, world: World, now: datetime) -> None:
         """Write answers onto their orders. Safe twice: the API server keeps the first (crds/releasecommands.yaml)."""

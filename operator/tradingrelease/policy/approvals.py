@@ -51,8 +51,8 @@ def changed(candidate: Candidate, after: Gate, now: datetime) -> Candidate:
 def given(world: World, order: Order, now: datetime) -> tuple[Memory | None, str, str, Note | None] | None:
     """Return what an Approve changes, and its answer: no memory where it does not count.
 
-    None: nobody knows yet whether it counts, and it waits. The stored spec of the candidate says who may approve; it
-    was deleted by hand and is stored again at the next look, or its watch is behind that of the release.
+    None: nobody knows yet whether it counts. The stored spec of the candidate says who may approve: its watch is behind
+    that of the release, or it was deleted by hand. It is stored again at the next look, if the spec of now is the same.
     """
     candidate = world.memory.candidate
     if candidate is None or candidate.stack.revision != order.revision:

@@ -143,6 +143,16 @@ def test_nobody_approves_while_the_spec_that_says_who_may_is_gone(issuer):
     )
 
 
+def test_an_order_does_not_wait_for_the_stored_spec_for_ever():
+    """Who said yes to what was asked for then does not say yes days later, when somebody stores the spec again."""
+    world, revision = waiting()
+    late = NOW + timedelta(minutes=11)
+    order = an_order(Action.APPROVE, revision, attempt=1, issued_by="bob", phase="Pending")
+    bare = replace(world, orders=(order,), stored={r: s for r, s in world.stored.items() if r != revision})
+    (answer,) = decide(replace(bare, spec=rejected({"version": "oops"})), late).memory.answers
+    assert (answer.phase, answer.reason) == ("Refused", "SpecMissing")
+
+
 def test_an_order_that_waits_for_the_stored_spec_keeps_no_other_one_waiting():
     world, revision = waiting()
     orders = (an_order(Action.APPROVE, revision, attempt=1, issued_by="bob"), an_order(Action.PAUSE, "", uid="pause"))

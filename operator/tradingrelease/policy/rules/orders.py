@@ -192,7 +192,10 @@ def _override(world: World, order: Order, now: datetime) -> Decision:
 
 def _approve(world: World, order: Order, now: datetime) -> Decision | None:
     if (told := approvals.given(world, order, now)) is None:
-        return None
+        if now - order.created_at <= EXPIRES_AFTER:
+            return None
+        text = f"the stored spec of revision {order.revision} is gone: apply it again, then order it again"
+        return refuse(world, order, "SpecMissing", text)
     memory, reason, message, note = told
     if memory is None:
         return refuse(world, order, reason, message)
