@@ -32,7 +32,7 @@ from tradingrelease.cluster.report import Reporter
 from tradingrelease.cluster.tasks import end
 from tradingrelease.cluster.webhook import Allowed, Caller
 from tradingrelease.config import Config
-from tradingrelease.errors import ClusterError, Forbidden, NotFound, Unreachable
+from tradingrelease.errors import ClusterError, Forbidden, NotFound, wait_after
 from tradingrelease.policy.fields import UNREADABLE
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.model import Key
@@ -229,7 +229,7 @@ class App:
             async with asyncio.timeout(_LIST_WITHIN):
                 await self._list_all(api)
         except (ClusterError, TimeoutError) as error:
-            wait = max(error.retry_after if isinstance(error, Unreachable) else 0.0, 1.0)
+            wait = max(wait_after(error), 1.0)
             said = str(error) or f"no answer in {_LIST_WITHIN:g} s"
             log.warning("a leader begins without having listed: %s; listed in %.1f s", said, wait)
             asyncio.get_running_loop().call_later(wait, self.list_soon.set)
@@ -297,8 +297,7 @@ class App:
         page = self.notebooks.get(key)
         if page and page.moves_traffic:
             wait = min(wait, _MOVE_AGAIN)
-        if isinstance(error, Unreachable):
-            wait = max(wait, error.retry_after)
+        wait = max(wait, wait_after(error))
         telemetry.ERRORS.labels(type(error).__name__).inc()
         log.warning("%s: looked at again in %.1f s", error, wait, extra={"release": str(key), "failures": count})
         self.queue.add_after(key, wait)

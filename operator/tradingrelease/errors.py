@@ -51,6 +51,11 @@ class Unreachable(ClusterError):  # noqa: N818
         self.retry_after = retry_after
 
 
+def wait_after(error: Exception) -> float:
+    """Return how many seconds the API server asked to wait after an error; 0: it did not say."""
+    return error.retry_after if isinstance(error, Unreachable) else 0.0
+
+
 def seconds_of(retry_after: str | None, otherwise: float = 0.0) -> float:
     """Return the seconds of a Retry-After header; its other form, a date, is not read."""
     return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else otherwise

@@ -16,7 +16,7 @@ from tradingrelease.cluster.project import deployment as read_deployment
 from tradingrelease.cluster.project import endpoint_slice
 from tradingrelease.cluster.project import job as read_job
 from tradingrelease.cluster.project import service as read_service
-from tradingrelease.errors import AdmissionFails, ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
+from tradingrelease.errors import AdmissionFails, Conflict, Forbidden, Invalid, NotFound
 from tradingrelease.policy import model, names
 from tradingrelease.policy.hooks import refused_again
 from tradingrelease.policy.model import Asked, Key, Refusal, World
@@ -279,8 +279,3 @@ def _admit(notebook: Notebook, kind: Kind, raw: Json) -> None:
     """Note what the API server made of a template of ours: admission policies and webhooks may change it each time."""
     if kind is DEPLOYMENTS:
         notebook.admitted[raw["metadata"]["uid"]] = raw["spec"]["template"]
-
-
-def transient(error: ClusterError) -> float:
-    """Return how many seconds to wait after an error that may pass."""
-    return error.retry_after if isinstance(error, Unreachable) else 0.0

@@ -175,9 +175,13 @@ class Reporter:
         for order in world.orders:
             if not order.open or order.uid not in answered:
                 continue
-            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, order.name)
-            if not any(known.uid == order.uid and known.open for known in self._cache.orders(world.key)):
+            if not await self._is_open(world, order.name, order.uid):
                 raise Conflict(f"ReleaseCommand {order.name} was answered before, or is gone", 409)
+
+    async def _is_open(self, world: World, name: str, uid: str) -> bool:
+        """Read an order anew, and tell whether it is there and has no answer yet."""
+        await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, name)
+        return any(order.uid == uid and order.open for order in self._cache.orders(world.key))
 
     async def _answer(self, world: World, now: datetime) -> None:
         """Write answers onto their orders. Safe twice: the API server keeps the first (crds/releasecommands.yaml)."""
@@ -210,8 +214,7 @@ class Reporter:
             return
         except Invalid:
             # It has an answer, which its watch has not told yet; or something else forbids the write.
-            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, name)
-            if any(order.uid == uid and order.open for order in self._cache.orders(world.key)):
+            if await self._is_open(world, name, uid):
                 raise
             return
         self._cache.store(COMMANDS, raw)
