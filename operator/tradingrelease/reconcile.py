@@ -73,12 +73,8 @@ class Reconciler:
                 if wait is None or wait > 0:
                     return wait
                 continue
-            try:
-                outcome = await self._actor.act(decision.step, world, notebook, now)
-            except (Forbidden, Invalid) as error:
-                if not world.uid or world.deleting:
-                    raise
-                await self._put_aside(world, decision, error, notebook, now)
+            outcome = await self._take(world, decision, notebook, now)
+            if outcome is None:
                 continue
             notebook.refused = refusals.taken(notebook.refused, decision)
             self._measure(decision, outcome, notebook)
@@ -87,6 +83,19 @@ class Reconciler:
                 return outcome.wait
             await self._reporter.say(world, decision.notes, notebook, now)
         return SOON
+
+    async def _take(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> Outcome | None:
+        """Take the step of a decision. Returns None where it has to be decided anew, with what is known by now."""
+        step = decision.step
+        if isinstance(step, Switch) and not await self._reporter.is_ordered(world, step.record):
+            return None
+        try:
+            return await self._actor.act(step, world, notebook, now)
+        except (Forbidden, Invalid) as error:
+            if not world.uid or world.deleting:
+                raise
+            await self._put_aside(world, decision, error, notebook, now)
+            return None
 
     async def _put_aside(
         self, world: World, decision: Decision, error: Forbidden | Invalid, notebook: Notebook, now: datetime

@@ -71,14 +71,14 @@ class Access:
     headers: dict[str, str]
 
     @classmethod
-    def load(cls, kubeconfig: Path | None = None) -> "Access":
-        """Read a kubeconfig, KUBECONFIG by default."""
+    def load(cls, kubeconfig: Path | None = None, tries: urllib3.Retry | None = None) -> "Access":
+        """Read a kubeconfig, KUBECONFIG by default. Without `tries` a request is made once."""
         found = client.Configuration()
         file = str(kubeconfig) if kubeconfig else os.environ["KUBECONFIG"]
         config.load_kube_config(file, client_configuration=found)
         pool = urllib3.PoolManager(
             num_pools=4, maxsize=32, ca_certs=found.ssl_ca_cert, cert_file=found.cert_file, key_file=found.key_file,
-            cert_reqs="REQUIRED" if found.verify_ssl else "NONE", retries=False,
+            cert_reqs="REQUIRED" if found.verify_ssl else "NONE", retries=tries or False,
         )  # fmt: skip
         headers = {s["key"]: s["value"] for s in found.auth_settings().values() if s["in"] == "header" and s["value"]}
         return cls(found.host.rstrip("/"), pool, headers)

@@ -27,6 +27,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "stale-orders": streams.StaleOrders,
     "behind": streams.Behind,
     "unlisted": streams.Unlisted,
+    "unlisted-orders": streams.UnlistedOrders,
     # a line of a watch
     "dropped": streams.Dropped,
     "doubled": streams.Doubled,

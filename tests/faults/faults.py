@@ -66,6 +66,8 @@ class Nothing(Fault):
     """The only scenarios that it is for; none: all that are gone through with every fault."""
     few: ClassVar[bool] = False
     """It takes long: it strikes only the first, a middle and the last place of a scenario, and each switch."""
+    settings: ClassVar[Mapping[str, str]] = {}
+    """Settings of the operator, where it is to have others than in other runs."""
     alone: ClassVar[bool] = False
     """It strikes what all runs share."""
 

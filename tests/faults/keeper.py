@@ -35,13 +35,12 @@ class Keeper:
         more: dict[str, str],
     ) -> "Keeper":  # fmt: skip
         """Return the keeper of a namespace's operator. It looks and lists more often than in production."""
-        env = settings(namespace, kubeconfig) | more
-        env |= {
+        often = {
             "TRADINGRELEASE_RESYNC_SECONDS": "5",
             "TRADINGRELEASE_AUDIT_SECONDS": "4",
             "TRADINGRELEASE_WORKERS": "2",
         }
-        return cls(nursery, env, log, told)
+        return cls(nursery, settings(namespace, kubeconfig) | often | more, log, told)
 
     def start(self) -> None:
         """Start it."""

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from urllib3 import Retry
+
 from devcluster.cluster import ControlPlane
 from devcluster.crds import wait_until_established
 from tests import rights
@@ -18,6 +20,9 @@ from tests.faults.node import Node
 from tests.faults.nursery import Nursery
 from tests.faults.proxy import Upstream
 from tests.faults.stage import Lab
+
+PATIENTLY = Retry(60, allowed_methods=None, status_forcelist=(429, 500, 503, 504), backoff_factor=0.1, backoff_max=1)
+"""How people ask while the API server is away: for about a minute. What they ask for is the same if it is asked twice."""
 
 
 @contextlib.contextmanager
@@ -33,9 +38,8 @@ def opened(name: str, folder: Path, *, clocks: bool = False) -> Iterator[Lab]:
         nurseries = [Nursery(folder), *([Nursery(folder, clock.preloaded())] if clocks else [])]
         try:
             upstream, node, token = asyncio.run_coroutine_threadsafe(_begin(plane), loop).result(60)
-            yield Lab(
-                plane, folder, token, loop, upstream, node, nurseries[0], nurseries[-1], Access.load(plane.kubeconfig)
-            )
+            access, people = Access.load(plane.kubeconfig), Access.load(plane.kubeconfig, PATIENTLY)
+            yield Lab(plane, folder, token, loop, upstream, node, nurseries[0], nurseries[-1], access, people)
             asyncio.run_coroutine_threadsafe(_end(upstream, node), loop).result(60)
             rights.note(plane.audit_log)
         finally:

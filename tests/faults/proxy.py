@@ -208,8 +208,8 @@ class Asked:
 
     @property
     def lists(self) -> bool:
-        """Whether it asks for a collection."""
-        return self.verb == "GET" and not self.place.name
+        """Whether it asks for a collection; discovery does not."""
+        return self.verb == "GET" and bool(self.place.plural) and not self.place.name
 
 
 class Proxy:

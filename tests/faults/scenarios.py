@@ -120,11 +120,22 @@ def _two_are_known(stage: "Stage") -> None:
 
 def _order(stage: "Stage") -> None:
     live = stage.recorder.state().status()["live"]["revision"]
-    stage.api.create(builders.order("Rollback", "back", revision=live, reason="orders are lost"))
+    stage.api.apply(builders.order("Rollback", "back", revision=live, reason="orders are lost"))
 
 
 def _is_ordered_back(state: State) -> bool:
     return _is_back(state) and state.order("back").get("phase") == "Done"
+
+
+def _order_too_early(stage: "Stage") -> None:
+    """Order a rollback of version 2 before it is live: it is refused, and stays refused when version 2 is live."""
+    body = release("2", part("backend", "2"), approvals=[{"at": "BeforeSwitch"}])
+    body["metadata"]["annotations"] = {APPLIED_BY: "anna"}
+    stage.api.apply(body)
+    _, revision, _ = _wants(stage.until(_wants, "version 2 waits for people")) or ("", "", 0)
+    stage.api.apply(builders.order("Rollback", "hasty", revision=revision, reason="this was meant for later"))
+    stage.until(lambda s: s.order("hasty").get("phase") == "Refused", "the rollback is refused")
+    _agree(stage)
 
 
 # --- supersede --------------------------------------------------------------------------------------------------------
@@ -229,10 +240,14 @@ def _go_by_the_checklist(stage: "Stage") -> None:
 
 
 def _ask_and_agree(stage: "Stage", **spec: Any) -> None:
-    """Ask for version 2, and agree to whatever attempt waits for people, once."""
     body = release("2", part("backend", "2"), approvals=[{"at": "BeforeSwitch"}], **spec)
     body["metadata"]["annotations"] = {APPLIED_BY: "anna"}  # what admission would write
     stage.api.apply(body)
+    _agree(stage)
+
+
+def _agree(stage: "Stage") -> None:
+    """Agree to whatever attempt at version 2 waits for people, once each."""
     agreed: set[tuple[str, str, int] | None] = {None}
     while True:
         state = stage.until(lambda s: _over(s) or _wants(s) not in agreed, "version 2 is live, or waits for people")
@@ -242,7 +257,7 @@ def _ask_and_agree(stage: "Stage", **spec: Any) -> None:
         version, revision, attempt = wanted or ("", "", 0)
         name = f"yes-{version}-{attempt}"
         yes = builders.order("Approve", name, revision=revision, attempt=attempt, issuedBy="bob")
-        stage.api.create(yes)
+        stage.api.apply(yes)
 
 
 def _over(state: State) -> bool:
@@ -297,6 +312,9 @@ SCENARIOS: dict[str, Scenario] = {
     "adoption": Scenario(_plain_serves, _second, lambda s: s.ready("2")),
     "rollback": Scenario(_one_is_live, _bad_release, _is_back),
     "command": Scenario(_two_are_known, _order, _is_ordered_back),
+    "hasty": Scenario(
+        _one_is_live, _order_too_early, lambda s: s.ready("2") and s.order("hasty").get("reason") == "WrongRevision"
+    ),
     "supersede-verify": Scenario(_one_is_live, _supersede_in_verify, _is_third),
     "supersede-watch": Scenario(_one_is_live, _supersede_in_watch, _is_third),
     "retire": Scenario(_one_is_live_briefly, _second_briefly, _is_alone),

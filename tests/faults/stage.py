@@ -57,6 +57,8 @@ class Lab:
     clocked: Nursery
     """Starts operators whose own clock can be set."""
     access: Access
+    people: Access
+    """As `access`, for whoever tries again."""
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     def wait(self, work: Coroutine[Any, Any, Any], seconds: float = 60) -> Any:
@@ -81,7 +83,7 @@ class Stage:
     def __init__(self, lab: Lab, plan: Plan, defect: str = "") -> None:
         self.lab, self.plan = lab, plan
         self.namespace = f"flt-{next(lab.numbers)}"
-        self.api = Api(lab.access, self.namespace)
+        self.api = Api(lab.people, self.namespace)
         self.recorder = Recorder(lab.access, self.namespace, gaps=FAULTS[plan.fault].alone)
         self.names = Names()
         self.proxy = Proxy(lab.upstream, self.names)
@@ -95,7 +97,7 @@ class Stage:
         if FAULTS[plan.fault].clocked:
             more, nursery = clock.settings(self.folder), lab.clocked
         else:
-            more, nursery = {}, lab.nursery
+            more, nursery = dict(FAULTS[plan.fault].settings), lab.nursery
         if defect:
             more |= {DEFECT: defect}
             self.patience = FOUND_WITHIN
@@ -223,6 +225,7 @@ class Stage:
         """Wait for the end of the scenario where the fault leaves traces: ended, and at rest."""
         if not self.fault.ends:
             self.until(self.scenario.ends, "the scenario ends")
+        self.fault.struck.wait(WORDS)  # what it waits for may come after what the scenario ends by
         self._finish_fault()
         ends = self.fault.ends or self.scenario.ends
         self.until(ends, "the scenario ends once the fault is over")

@@ -1,12 +1,14 @@
 """Faults of what the operator is told: lines of watches, and LISTs."""
 
 import asyncio
+import contextlib
 import json
 from typing import ClassVar
 
 from tests.faults.faults import AtWrite, Hands, Nothing
-from tests.faults.plan import Plan
+from tests.faults.plan import Learned, Plan
 from tests.faults.proxy import Answer, Asked, Event, NoAnswer, Send, Stream
+from tests.oracle import State
 
 
 class AtEvent(Nothing):
@@ -170,7 +172,11 @@ class StaleStart(AtWrite):
             return await send()
         self._fresh.add(request.place.plural)
         kept = "&".join(part for part in request.path.partition("?")[2].split("&") if "resourceVersion" not in part)
-        return await request.again(f"{kept}&resourceVersion={self.hands.began()}&resourceVersionMatch=Exact".strip("&"))
+        return await request.again(f"{kept}&resourceVersion={self.as_of()}&resourceVersionMatch=Exact".strip("&"))
+
+    def as_of(self) -> int:
+        """Return the version that a cache begins with."""
+        return self.hands.began()
 
 
 class Behind(StaleStart):
@@ -207,16 +213,25 @@ class Behind(StaleStart):
 
 
 class Unlisted(StaleStart):
-    """As stale-start, and every later LIST fails for a while: the operator works with what is old, and finds out by its writes."""
+    """As stale-start, and every later LIST fails for a while: the operator works with what is old, and finds out by its writes.
+
+    It lists everything when that is possible again, long before it is time to.
+    """
 
     few = True
     compares = "ends"
     lasts = 6.0
+    patience: ClassVar[float] = 15.0
+    """Seconds in which it must list: its tries are up to 5 s apart."""
+    witness: ClassVar[str] = "tradingreleases"
+    """The kind by whose list it is seen."""
+    settings: ClassVar[dict[str, str]] = {"TRADINGRELEASE_AUDIT_SECONDS": "600"}
     scenarios = ("three", "rollback", "command", "migration", "checklist", "retire", "supersede-watch")
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
         self._until = 0.0
+        self._listed = asyncio.Event()
 
     async def strike(self, request: Asked, send: Send) -> Answer:
         loop = asyncio.get_running_loop()
@@ -229,7 +244,16 @@ class Unlisted(StaleStart):
         again = request.lists and request.place.plural in self._fresh
         if again and asyncio.get_running_loop().time() < self._until:
             return Answer.refusal(503, "ServiceUnavailable", "it is a test: 503")
+        if again and request.place.plural == self.witness and "limit" in request.query:  # kopf asks for no pages
+            self._listed.set()
         return await super().read(request, send)
+
+    async def at_rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._listed.wait(), self.lasts + self.patience)
+
+    def verdict(self, state: State, learned: Learned) -> list[str]:
+        return [] if self._listed.is_set() else ["nothing was listed when lists were answered again"]
 
 
 class StaleOrders(Behind):
@@ -240,3 +264,25 @@ class StaleOrders(Behind):
 
     def _is_late(self, event: Event) -> bool:
         return super()._is_late(event) and event.change == "MODIFIED"
+
+
+class UnlistedOrders(Unlisted):
+    """As unlisted, but orders alone, as of when the first was given: it looks as if it waited, and could be done by now."""
+
+    scenarios: ClassVar[tuple[str, ...]] = ("hasty", "command")
+    witness = "releasecommands"
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._given = 0
+
+    async def tell(self, event: Event, stream: Stream) -> None:
+        if not self._given and event.kind == self.witness and event.change == "ADDED":
+            self._given = int(json.loads(event.line)["object"]["metadata"]["resourceVersion"])
+        await stream.tell(event.line)
+
+    async def read(self, request: Asked, send: Send) -> Answer:
+        return await (super().read(request, send) if request.place.plural == self.witness else send())
+
+    def as_of(self) -> int:
+        return self._given or super().as_of()

@@ -11,11 +11,11 @@ from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.ledger import LAZY, LAZY_UNDER_WAY, Ledger
 from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.errors import Conflict, Forbidden, Invalid, NotFound
-from tradingrelease.policy import names, transitions, writes
+from tradingrelease.policy import acts, names, transitions, writes
 from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
-from tradingrelease.policy.model import Decision, Note, World
+from tradingrelease.policy.model import Decision, Note, Record, World
 from tradingrelease.policy.transitions import Transition
 
 Json = dict[str, Any]
@@ -177,6 +177,20 @@ class Reporter:
                 continue
             if not await self._is_open(world, order.name, order.uid):
                 raise Conflict(f"ReleaseCommand {order.name} was answered before, or is gone", 409)
+
+    async def is_ordered(self, world: World, act: Record) -> bool:
+        """Read the order of an act before its first Service moves, and tell whether it still waits for that.
+
+        What was refused may be possible by now, and its watch be so far behind that it seems to wait.
+        """
+        begun = acts.unfinished(world)
+        if begun is not None and begun.act == act.act:
+            return True
+        order = next((order for order in world.orders if order.uid == act.order), None)
+        try:
+            return order is None or await self._is_open(world, order.name, order.uid)
+        except Forbidden:
+            return True  # nobody's way back depends on a right to read orders one by one
 
     async def _is_open(self, world: World, name: str, uid: str) -> bool:
         """Read an order anew, and tell whether it is there and has no answer yet."""

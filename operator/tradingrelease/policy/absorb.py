@@ -55,8 +55,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     memory, more = hooks.absorb(world, memory, now)
     notes += more
     answered = {order.uid for order in world.orders if not order.open}
-    gone = {a.uid for a in memory.answers} - {order.uid for order in world.orders}
-    kept = tuple(a for a in memory.answers if a.uid not in answered | gone)
+    kept = tuple(a for a in memory.answers if a.uid not in answered | world.orders_gone)
     return replace(memory, answers=kept), notes
 
 

@@ -755,6 +755,8 @@ class World:
     pod_book: Mapping[str, Page] = field(default_factory=dict)
     """What pods did to themselves, by uid."""
     offers: Offers = field(default_factory=Offers)
+    orders_gone: frozenset[str] = frozenset()
+    """uids of orders that memory or an act names and that a direct list does not have."""
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""

@@ -403,11 +403,13 @@ def test_a_component_that_was_added_and_adopted_belongs_to_live():
 
 
 def test_an_answer_is_remembered_until_its_order_says_it_or_is_gone():
-    given = tuple(Answer(uid, "Done", "Paused", "") for uid in ("open", "done", "refused", "gone"))
+    """One that no watch has told of yet is not gone: only who looked for it knows that."""
+    given = tuple(Answer(uid, "Done", "Paused", "") for uid in ("open", "done", "refused", "unknown", "gone"))
     phases = {"open": "Pending", "done": "Done", "refused": "Refused"}
     orders = tuple(an_order(Action.PAUSE, uid=uid, phase=phase) for uid, phase in phases.items())
     world = remembering(a_release().live().having(orders=orders).world(), answers=given)
-    assert [a.uid for a in told(world)[0].answers] == ["open"]
+    world = replace(world, orders_gone=frozenset({"gone"}))
+    assert [a.uid for a in told(world)[0].answers] == ["open", "unknown"]
 
 
 def test_a_second_answer_to_an_order_replaces_the_first():
