@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tradingrelease import events, telemetry
 from tradingrelease.clock import ServerClock, monotonic
 from tradingrelease.cluster.act import Actor
-from tradingrelease.cluster.api import FREEZES, RELEASES, WATCHED, Api, Kind, WatchAges, session
+from tradingrelease.cluster.api import COMMANDS, FREEZES, RELEASES, WATCHED, Api, Kind, WatchAges, session
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.credentials import Credentials, load
 from tradingrelease.cluster.freezes import Calendars, Statuses, measure
@@ -353,6 +353,7 @@ class App:
             self.queue.add(key)
 
     async def _list(self, api: Api, kind: Kind, namespace: str) -> set[Key]:
+        named = self.cache.orders_named(namespace) if kind is COMMANDS else frozenset()
         try:
             listed, version = await api.find(kind, namespace)
         except (NotFound, Forbidden) as error:
@@ -362,7 +363,10 @@ class App:
         if kind in self.absent and self.synced.is_set():
             raise SourceLost(f"{kind.plural} can be watched from now on")  # kopf takes up no kind later
         self.absent.discard(kind)
-        return self.cache.replace(kind, listed, version, namespace)
+        found = self.cache.replace(kind, listed, version, namespace)
+        if kind is COMMANDS:
+            self.cache.miss_orders(named, listed, namespace)
+        return found
 
     async def _lacking(self, api: Api, kind: Kind, error: ClusterError) -> set[Key]:
         """Go on without a kind that an upgrade has not installed yet; one that is there and denied holds everything."""

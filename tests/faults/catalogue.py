@@ -28,6 +28,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "behind": streams.Behind,
     "unlisted": streams.Unlisted,
     "unlisted-orders": streams.UnlistedOrders,
+    "orders-unread": streams.OrdersUnread,
     # a line of a watch
     "dropped": streams.Dropped,
     "doubled": streams.Doubled,

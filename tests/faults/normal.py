@@ -178,7 +178,8 @@ def _job(_: State, body: Json) -> Json:
         "hook": label(body, HOOK),
         "attempt": annotation(body, ATTEMPT),
         "suspended": body["spec"].get("suspend"),
-        "ended": sorted(c["type"] for c in status.get("conditions") or () if c["status"] == "True"),
+        # A controller that is started anew while a Job begins may leave it called suspended: that is no end.
+        "ended": sorted({c["type"] for c in status.get("conditions") or () if c["status"] == "True"} - {"Suspended"}),
         "pods": status.get("succeeded", 0) + status.get("failed", 0),
         "owned": bool(body["metadata"].get("ownerReferences")),
     }

@@ -111,7 +111,7 @@ class Stage:
     # --- life ----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self.api.create({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": self.namespace}})
+        self.api.apply({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": self.namespace}})
         with suppress(ApiError):  # made here, no pod has to wait for a controller to make it
             self.api.create({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}})
         self.lab.wait(self._give_rights())

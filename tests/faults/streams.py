@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import json
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from tests.faults.faults import AtWrite, Hands, Nothing
 from tests.faults.plan import Learned, Plan
 from tests.faults.proxy import Answer, Asked, Event, NoAnswer, Send, Stream
-from tests.oracle import State
+from tests.oracle import OPERATOR, State
 
 
 class AtEvent(Nothing):
@@ -231,29 +232,33 @@ class Unlisted(StaleStart):
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
         self._until = 0.0
+        """Begins with the first LIST after the start."""
+        self._refused = 0
         self._listed = asyncio.Event()
 
-    async def strike(self, request: Asked, send: Send) -> Answer:
-        loop = asyncio.get_running_loop()
-        self._until = loop.time() + self.lasts
-        self.hands.way(False)
-        loop.call_later(self.lasts, self.hands.way, True)
-        return await super().strike(request, send)
-
     async def read(self, request: Asked, send: Send) -> Answer:
-        again = request.lists and request.place.plural in self._fresh
-        if again and asyncio.get_running_loop().time() < self._until:
+        if not self.struck.is_set() or not request.lists:
+            return await send()
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + self.lasts
+        if request.place.plural not in self._fresh:
+            return await super().read(request, send)
+        if now < self._until:
+            self._refused += 1
             return Answer.refusal(503, "ServiceUnavailable", "it is a test: 503")
-        if again and request.place.plural == self.witness and "limit" in request.query:  # kopf asks for no pages
+        if request.place.plural == self.witness and "limit" in request.query:  # kopf asks for no pages
             self._listed.set()
-        return await super().read(request, send)
+        return await send()
 
     async def at_rest(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._listed.wait(), self.lasts + self.patience)
 
     def verdict(self, state: State, learned: Learned) -> list[str]:
-        return [] if self._listed.is_set() else ["nothing was listed when lists were answered again"]
+        if not self.struck.is_set():
+            return []
+        said = [] if self._refused else ["no LIST was refused: the fault was none"]
+        return said if self._listed.is_set() else [*said, "nothing was listed when lists were answered again"]
 
 
 class StaleOrders(Behind):
@@ -286,3 +291,46 @@ class UnlistedOrders(Unlisted):
 
     def as_of(self) -> int:
         return self._given or super().as_of()
+
+
+class OrdersUnread(Nothing):
+    """Whoever reads an order directly is refused, or told of an error, or hears nothing: for a while, from the first on."""
+
+    scenarios: ClassVar[tuple[str, ...]] = ("command", "migration")
+    ways_to_fail: ClassVar[tuple[str, ...]] = ("forbidden", "error", "silence")
+    lasts = 15.0
+    moves_within: ClassVar[timedelta] = timedelta(seconds=6)
+    """In which an ordered rollback moves all the same. Both times are known to the second."""
+
+    @classmethod
+    def ways(cls, place: str) -> int:  # noqa: ARG003
+        return len(cls.ways_to_fail)
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._way = self.ways_to_fail[plan.seed % len(self.ways_to_fail)]
+        self._until = 0.0
+
+    async def read(self, request: Asked, send: Send) -> Answer:
+        if request.place.plural != "releasecommands" or not request.place.name or request.verb != "GET":
+            return await send()
+        self.struck.set()
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + self.lasts
+        if now >= self._until:
+            return await send()
+        match self._way:
+            case "forbidden":
+                return Answer.refusal(403, "Forbidden", "it is a test: 403")
+            case "error":
+                return Answer.refusal(500, "InternalError", "it is a test: 500")
+        await asyncio.sleep(self._until - now)
+        return await send()
+
+    def verdict(self, state: State, learned: Learned) -> list[str]:
+        if self.plan.scenario != "command" or not self.struck.is_set():
+            return []
+        service, order = (state.get(*what)["metadata"] for what in (("Service", "backend"), ("ReleaseCommand", "back")))
+        moved = max(entry["time"] for entry in service["managedFields"] if entry["manager"] == OPERATOR)
+        took = datetime.fromisoformat(moved) - datetime.fromisoformat(order["creationTimestamp"])
+        return [f"the rollback took {took}: it waited for the read of its order"] if took > self.moves_within else []

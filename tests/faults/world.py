@@ -5,6 +5,7 @@ Each strikes at the moment of a write, before it is passed on: so every moment o
 
 import asyncio
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -191,7 +192,12 @@ class RightsRevoked(World):
 
     def expects(self, clean, said):
         """Let it be told, once, that a Job could not be created or started."""
-        return {**clean, "JobForbidden": 1} if said.get("JobForbidden") == 1 else clean
+        return {**clean, **_once(said, "JobForbidden")}
+
+
+def _once(said: Mapping[str, int], *reasons: str) -> dict[str, int]:
+    """Return those of some reasons of Events of which there is one."""
+    return {reason: 1 for reason in reasons if said.get(reason) == 1}
 
 
 class Deaf(World):
@@ -301,6 +307,10 @@ class ApiServerRestarted(World):
         await asyncio.to_thread(self.hands.plane.restart, "apiserver")
         # Its watches come back up to a minute later, and Deployments get no pods until then: that is not what is tried.
         await asyncio.to_thread(self.hands.plane.restart, "controller-manager")
+
+    def expects(self, clean, said):
+        """Let a refusal be told: an API server that has just begun knows no role yet, and forbids what needs one."""
+        return {**clean, **_once(said, "JobForbidden", "SwitchRefused", "WriteRefused")}
 
 
 class NoLeader(World):

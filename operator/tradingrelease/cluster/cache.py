@@ -69,6 +69,8 @@ class Cache:
         self.freezes_denied = False
         """There may be freezes, and nobody lets us see them."""
         self._graves: dict[tuple[Kind, str, str], int] = {}
+        self._orders_gone: dict[str, frozenset[str]] = {}
+        """By the namespace that was listed."""
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -122,6 +124,11 @@ class Cache:
                 self._bury(kind, place, version)  # a list that was asked for earlier may come in later
                 self._remove(kind, place)
         return concerned
+
+    def miss_orders(self, named: frozenset[str], listed: Iterable[Json], namespace: str) -> None:
+        """Take note of which orders, named before a LIST of them, it did not have. One that cannot be read is there."""
+        here = {entry.uid for entry in self._objects[COMMANDS].values()} | {raw["metadata"]["uid"] for raw in listed}
+        self._orders_gone[namespace] = named - here
 
     def forget(self, kind: Kind, namespace: str, name: str) -> None:
         """Drop what a direct read found to be gone."""
@@ -224,6 +231,18 @@ class Cache:
         """Return a release's orders, oldest first."""
         found = [value for _, value in self._of(COMMANDS, key)]
         return tuple(sorted(found, key=lambda order: (order.created_at, order.name)))
+
+    def orders_named(self, namespace: str) -> frozenset[str]:
+        """Return uids of the orders whose answers are in statuses of a namespace; "": of all."""
+        statuses = [
+            release.value.status for place, release in self._objects[RELEASES].items() if namespace in {"", place[0]}
+        ]
+        kept = [from_status({"orders": status["orders"]}).answers for status in statuses if status.get("orders")]
+        return frozenset(answer.uid for answers in kept for answer in answers)
+
+    def orders_gone(self) -> frozenset[str]:
+        """Return uids of orders that are gone, of those whose answers are in statuses."""
+        return frozenset().union(*self._orders_gone.values())
 
     def jobs(self, key: Key) -> dict[str, Job]:
         """Return the Jobs of a release's hooks by name; our label alone makes none of a Job that somebody else runs."""

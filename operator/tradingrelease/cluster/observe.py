@@ -1,12 +1,11 @@
 """The one reader: from the cache to the World of one release. Direct reads only where no watch can know."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
+from tradingrelease.cluster.api import DEPLOYMENTS, PODS, RELEASES, REPLICASETS, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.freezes import Calendars
 from tradingrelease.cluster.measure.measurer import Measurer
@@ -14,8 +13,8 @@ from tradingrelease.cluster.notebook import Notebook
 from tradingrelease.cluster.probe import Prober
 from tradingrelease.cluster.project import Release, pod, replicaset
 from tradingrelease.cluster.webhook import Caller
-from tradingrelease.errors import ClusterError, NotFound
-from tradingrelease.policy import acts, manifests, names
+from tradingrelease.errors import NotFound
+from tradingrelease.policy import manifests, names
 from tradingrelease.policy.measurements import Offers
 from tradingrelease.policy.memory import from_status
 from tradingrelease.policy.model import Author, Backing, Key, Memory, Service, World
@@ -25,8 +24,6 @@ from tradingrelease.policy.spec import Rejected, Spec
 
 Json = Mapping[str, Any]
 
-_ORDERS_WITHIN: Final = 2.0
-"""Seconds that a look waits for a list of orders: nothing that is urgent depends on it."""
 _NO_SPEC: Final = Rejected("Deleted", "the release is deleted")
 
 
@@ -62,7 +59,6 @@ class Observer:
             release = await self._confirm_gone(key)
         notebook = self._notebooks.setdefault(key, Notebook())
         world = self._assemble(key, release, notebook, now)
-        world = await self._with_orders(world)
         if release and (backings := await self._backings(world)):
             world = replace(world, backings=backings)
         notebook.note(signals(world), now)
@@ -81,28 +77,6 @@ class Observer:
             return None
         self._cache.store(RELEASES, raw)
         return self._cache.release(key)
-
-    async def _with_orders(self, world: World) -> World:
-        """Look for orders that memory or a finished act names, and that no watch has told of: they may also be gone.
-
-        Where they cannot be listed now, the next look does: until then nothing that was said of them is forgotten.
-        """
-        act = acts.unfinished(world)
-        named = {answer.uid for answer in world.memory.answers}
-        if act is not None and act.order and acts.complete(world, act):
-            named.add(act.order)
-        unknown = named - {order.uid for order in world.orders}
-        if not unknown:
-            return world
-        try:
-            async with asyncio.timeout(_ORDERS_WITHIN):
-                listed, _ = await self._api.find(COMMANDS, world.key.namespace)
-        except (ClusterError, TimeoutError):
-            return world
-        for raw in listed:
-            self._cache.store(COMMANDS, raw)
-        orders = self._cache.orders(world.key)
-        return replace(world, orders=orders, orders_gone=frozenset(unknown - {order.uid for order in orders}))
 
     def _assemble(self, key: Key, release: Release | None, notebook: Notebook, now: datetime) -> World:
         status = release.status if release else {}
@@ -144,6 +118,7 @@ class Observer:
             trusted_accounts=self._trusted,
             tallies=self._measurer.tallies(key),
             offers=self._offers,
+            orders_gone=self._cache.orders_gone(),
         )
 
     # --- adoption: what is not ours is not watched, so it is read ----------------------------------------------

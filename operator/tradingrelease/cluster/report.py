@@ -1,6 +1,7 @@
-"""After the fact: status, Events, answers to orders. Nothing here gates anything."""
+"""Status, Events, answers to orders; and whether an order still is what it was, before anything is done for it."""
 
 import asyncio
+import contextlib
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,12 +11,12 @@ from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.ledger import LAZY, LAZY_UNDER_WAY, Ledger
 from tradingrelease.cluster.notebook import Notebook
-from tradingrelease.errors import Conflict, Forbidden, Invalid, NotFound
+from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound
 from tradingrelease.policy import acts, names, transitions, writes
 from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
-from tradingrelease.policy.model import Decision, Note, Record, World
+from tradingrelease.policy.model import Answer, Decision, Note, Order, Record, World
 from tradingrelease.policy.transitions import Transition
 
 Json = dict[str, Any]
@@ -27,6 +28,9 @@ SETTLE: Final = 0.2
 
 Pods, their Deployment and their EndpointSlices change in one burst: one write says it all.
 """
+READ_WITHIN: Final = 1.0
+"""Seconds that a way back waits for the read of its order."""
+_SEEN: Final = "seen; waits for its turn"
 SOON: Final = 0.1
 """Seconds until a look finds out what became of the write of a status."""
 
@@ -168,34 +172,36 @@ class Reporter:
             return  # said already; or a namespace that is going, or a policy, takes no Events
 
     async def _are_open(self, world: World, answered: set[str]) -> None:
-        """Read orders before what they did is remembered. Raises Conflict where one has an answer, or is gone.
+        """Read orders before what they did is remembered. Raises Conflict where one is not as it was looked at.
 
         Their watch may be behind, or dead, and status forgets an answer once its order carries it.
         """
         for order in world.orders:
-            if not order.open or order.uid not in answered:
-                continue
-            if not await self._is_open(world, order.name, order.uid):
-                raise Conflict(f"ReleaseCommand {order.name} was answered before, or is gone", 409)
+            if order.open and order.uid in answered and await self._read(world, order) != order:
+                raise Conflict(f"ReleaseCommand {order.name} is not as it was looked at, or gone", 409)
 
     async def is_ordered(self, world: World, act: Record) -> bool:
         """Read the order of an act before its first Service moves, and tell whether it still waits for that.
 
-        What was refused may be possible by now, and its watch be so far behind that it seems to wait.
+        What was refused may be possible by now, and its watch be so far behind that it seems to wait. A way back does
+        not depend on this read: without an answer in a second, the watch is believed.
         """
         begun = acts.unfinished(world)
-        if begun is not None and begun.act == act.act:
-            return True
         order = next((order for order in world.orders if order.uid == act.order), None)
+        if order is None or (begun is not None and begun.act == act.act):
+            return True
         try:
-            return order is None or await self._is_open(world, order.name, order.uid)
-        except Forbidden:
-            return True  # nobody's way back depends on a right to read orders one by one
+            async with asyncio.timeout(READ_WITHIN):
+                found = await self._read(world, order)
+        except (ClusterError, TimeoutError):
+            return True
+        return found is not None and found.open
 
-    async def _is_open(self, world: World, name: str, uid: str) -> bool:
-        """Read an order anew, and tell whether it is there and has no answer yet."""
-        await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, name)
-        return any(order.uid == uid and order.open for order in self._cache.orders(world.key))
+    async def _read(self, world: World, order: Order) -> Order | None:
+        """Read an order anew. Returns None where it is gone, and what is known of it where it may not be read."""
+        with contextlib.suppress(Forbidden):
+            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, order.name)
+        return next((found for found in self._cache.orders(world.key) if found.uid == order.uid), None)
 
     async def _answer(self, world: World, now: datetime) -> None:
         """Write answers onto their orders. Safe twice: the API server keeps the first (crds/releasecommands.yaml)."""
@@ -203,32 +209,30 @@ class Reporter:
         for order in world.orders:
             answer = answers.get(order.uid)
             if answer and order.open:
-                await self._write_answer(world, order.name, order.uid, answer.phase, answer.reason, answer.message, now)
+                await self._write_answer(world, order, answer, now)
             elif not answer and not order.phase:
-                text = "seen; waits for its turn"
-                await self._write_answer(world, order.name, order.uid, "Pending", "Seen", text, now)
+                await self._write_answer(world, order, Answer(order.uid, "Pending", "Seen", _SEEN), now)
 
     async def refuse_orders(self, world: World, now: datetime) -> None:
         """Answer the open orders of a release that is no more: an order without an answer would wait for ever."""
         text = f"TradingRelease {world.key.name} does not exist in this namespace"
+        answers = {a.uid: a for a in world.memory.answers}  # of one that is on its way out: what was done stays done
         for order in world.orders:
             if order.open:
-                await self._write_answer(world, order.name, order.uid, "Refused", "NoSuchRelease", text, now)
+                refusal = Answer(order.uid, "Refused", "NoSuchRelease", text)
+                await self._write_answer(world, order, answers.get(order.uid, refusal), now)
 
-    async def _write_answer(  # noqa: PLR0913, PLR0917 - an answer has that many words
-        self, world: World, name: str, uid: str, state: str, reason: str, message: str, now: datetime
-    ) -> None:
-        body = {
-            "metadata": {"uid": uid},
-            "status": {"phase": state, "reason": reason, "message": message[:1000], "at": stamp(now)},
-        }
+    async def _write_answer(self, world: World, order: Order, answer: Answer, now: datetime) -> None:
+        words = {"phase": answer.phase, "reason": answer.reason, "message": answer.message[:1000], "at": stamp(now)}
+        body = {"metadata": {"uid": order.uid}, "status": words}
         try:
-            raw = await self._api.merge(COMMANDS, world.key.namespace, name, body, "status")
+            raw = await self._api.merge(COMMANDS, world.key.namespace, order.name, body, "status")
         except NotFound:
             return
         except Invalid:
             # It has an answer, which its watch has not told yet; or something else forbids the write.
-            if await self._is_open(world, name, uid):
+            found = await self._read(world, order)
+            if found is not None and found.open:
                 raise
             return
         self._cache.store(COMMANDS, raw)

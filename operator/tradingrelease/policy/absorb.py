@@ -43,7 +43,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     if act is not None and acts.abandoned(world, act):
         memory, notes = _given_up(memory, act)
     elif act is not None and acts.complete(world, act):
-        memory, notes = _finish(memory, act, now, forced_at(world, act))
+        memory, notes = _finish(memory, act, now)
     elif act is None and memory.live is None and memory.candidate is None:
         memory, notes = _found(world, now)
     elif memory.live is not None:
@@ -62,18 +62,13 @@ def absorb(world: World, now: datetime) -> Absorbed:
 # --- an act is complete ---------------------------------------------------------------------------------------------
 
 
-def _finish(memory: Memory, act: Record, now: datetime, forced: datetime | None) -> Absorbed:
+def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:
     memory = replace(memory, act=act.act)
     if act.cause is Cause.PROMOTE:
         return promoted(memory, act, now)
     if act.cause is Cause.ROLLBACK:
-        return rolled_back(memory, act, now, forced)
-    return _undone(memory, act, now, forced)
-
-
-def forced_at(world: World, act: Record) -> datetime | None:
-    """Return when the order was given that an act carries out, if by force."""
-    return next((order.created_at for order in world.orders if order.uid == act.order and order.force), None)
+        return rolled_back(memory, act, now)
+    return _undone(memory, act, now)
 
 
 def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
@@ -115,7 +110,7 @@ def promoted(memory: Memory, act: Record, now: datetime) -> Absorbed:
     return result, (note,)
 
 
-def rolled_back(memory: Memory, act: Record, now: datetime, forced: datetime | None = None) -> Absorbed:
+def rolled_back(memory: Memory, act: Record, now: datetime) -> Absorbed:
     """Return the memory after a retained stack got the traffic back: what was live is latched, or retained."""
     left, found = memory.live, next((r for r in memory.retained if r.stack.revision == act.to), None)
     if left is None or found is None:
@@ -123,7 +118,7 @@ def rolled_back(memory: Memory, act: Record, now: datetime, forced: datetime | N
     target, gone = found.stack, Left(left.stack.revision, left.stack.version, left.attempt)
     kept = tuple(r for r in memory.retained if r.stack.revision != act.to)
     live = Live(target, now, now, now, act.act, left=gone, unsafe=found.unsafe, forced_at=found.forced_at)
-    memory = replace(memory, retained=kept, live=irreversible.forced(live, forced) if forced else live)
+    memory = replace(memory, retained=kept, live=irreversible.forced(live, act.forced_at) if act.forced_at else live)
     if act.latches:
         latch = Latched(left.stack, act.reason or "RolledBack", act.because, act.at, left.author)
         memory = replace(memory, latched=latched(memory.latched, latch))
@@ -145,10 +140,10 @@ def rolled_back(memory: Memory, act: Record, now: datetime, forced: datetime | N
     return memory, (Note("RolledBack", text, f"{act.act}/{act.to}", warning=act.latches),)
 
 
-def _undone(memory: Memory, act: Record, now: datetime, forced: datetime | None) -> Absorbed:
+def _undone(memory: Memory, act: Record, now: datetime) -> Absorbed:
     candidate = memory.candidate
     live = replace(memory.live, act=act.act) if memory.live else None
-    memory = replace(memory, live=irreversible.forced(live, forced) if live and forced else live)
+    memory = replace(memory, live=irreversible.forced(live, act.forced_at) if live and act.forced_at else live)
     note = Note("SwitchUndone", act.because, f"{act.act}/{act.origin}", warning=True)
     if candidate is None or candidate.stack.revision != act.origin:
         return memory, (note,)  # a late write of an undo says nothing of the candidate after it

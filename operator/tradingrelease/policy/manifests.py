@@ -170,7 +170,7 @@ def record_out(record: Record) -> Json:
         "order": record.order,
         "latches": record.latches,
         "release": record.release,
-    }
+    } | ({"forcedAt": stamp(record.forced_at)} if record.forced_at else {})
 
 
 def record_in(raw: Mapping[str, Any]) -> Record | None:
@@ -187,6 +187,7 @@ def record_in(raw: Mapping[str, Any]) -> Record | None:
             because=raw.get("because", ""),
             reason=raw.get("reason", ""),
             order=raw.get("order", ""),
+            forced_at=moment(raw["forcedAt"]) if raw.get("forcedAt") else None,
             latches=bool(raw.get("latches")),
             release=raw.get("release", ""),
         )

@@ -380,6 +380,8 @@ class Record:
     because: str
     order: str = ""
     """uid of the ReleaseCommand that ordered it."""
+    forced_at: datetime | None = None
+    """When that was given, if by force."""
     latches: bool = False
     """A rollback that latches what it leaves."""
     reason: str = ""
@@ -565,6 +567,11 @@ class Order:
     def open(self) -> bool:
         """Whether it has no answer yet."""
         return self.phase not in {"Done", "Refused"}
+
+    @property
+    def forced_at(self) -> datetime | None:
+        """When it was given, if by force."""
+        return self.created_at if self.force else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -756,7 +763,7 @@ class World:
     """What pods did to themselves, by uid."""
     offers: Offers = field(default_factory=Offers)
     orders_gone: frozenset[str] = frozenset()
-    """uids of orders that memory or an act names and that a direct list does not have."""
+    """uids of orders that statuses name and that a list, begun after that, did not have."""
 
     def deployment(self, component: str, revision: str) -> Deployment | None:
         """Return our Deployment of a component revision, if it stands."""

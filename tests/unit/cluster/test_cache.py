@@ -1,6 +1,6 @@
 """An older word never undoes a newer one."""
 
-from tradingrelease.cluster.api import DEPLOYMENTS, JOBS, PODS, RELEASES, REPLICASETS, SERVICES, SLICES
+from tradingrelease.cluster.api import COMMANDS, DEPLOYMENTS, JOBS, PODS, RELEASES, REPLICASETS, SERVICES, SLICES
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.policy import names
 from tradingrelease.policy.model import Key
@@ -143,3 +143,28 @@ def test_a_job_is_a_hooks_only_if_a_release_made_it():
     cache.store(JOBS, foreign)
     cache.store(JOBS, ours)
     assert list(cache.jobs(SHOP)) == [ours["metadata"]["name"]]
+
+
+def an_order(name):
+    spec = {"release": "shop", "action": "Pause"}
+    return {"metadata": raw.metadata(name), "spec": spec}
+
+
+def test_an_order_is_gone_when_a_list_that_was_asked_for_after_status_named_it_lacks_it():
+    cache, release = Cache(), a_release()
+    names_of = ("told", "listed", "drained", "deleted")
+    kept = [{"uid": f"uid-{name}", "phase": "Done", "reason": "Paused", "message": "m"} for name in names_of]
+    cache.store(RELEASES, release | {"status": {"orders": kept}})
+    cache.store(COMMANDS, an_order("told"))
+    named = cache.orders_named("production")
+    assert named == {f"uid-{name}" for name in names_of}
+    assert cache.orders_named("staging") == set()
+    assert cache.orders_gone() == set()
+    unreadable = an_order("drained")
+    unreadable["spec"]["action"] = "Drain"  # of a version to come
+    listed = [an_order("listed"), unreadable]
+    cache.replace(COMMANDS, listed, 0)
+    cache.miss_orders(named, listed, "")
+    assert cache.orders_gone() == {"uid-deleted"}
+    cache.miss_orders(frozenset(), listed, "")
+    assert cache.orders_gone() == set()

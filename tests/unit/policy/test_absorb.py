@@ -159,6 +159,13 @@ def test_an_ordered_rollback_answers_its_order():
     assert told(rolled_back(latches=True))[0].answers == ()
 
 
+def test_an_act_says_itself_that_it_was_ordered_by_force():
+    """Its order may be gone, or not known yet, when the act is remembered."""
+    live = told(rolled_back(order="order-rollback", forced_at=BEFORE))[0].live
+    assert live.forced_at == BEFORE
+    assert told(rolled_back(order="order-rollback"))[0].live.forced_at is None
+
+
 def test_what_was_verified_beside_the_old_live_begins_a_new_attempt():
     release = a_release().live("2.0.0").retained("1.0.0").candidate("3.0.0")
     candidate = told(rolled_back(release, latches=True))[0].candidate

@@ -95,7 +95,7 @@ def spec_has_its_candidate(world: World, now: datetime) -> Decision | None:
             return refused
         since = world.since.get("rollback-asked", now)
         because = f"the spec asks for version {spec.version} again, which is retained and proven"
-        return roll_back(world, retained, now, since, because=because, order="", latches=False, reason="AskedBySpec")
+        return roll_back(world, retained, now, since, because=because, order=None, latches=False, reason="AskedBySpec")
     if live and _same_members(live.stack, spec):
         return _settings_only(world, spec, now, rule)
     if candidate and candidate.stack.revision == spec.revision:

@@ -20,6 +20,7 @@ from tradingrelease.policy.model import (
     Mark,
     Member,
     Note,
+    Order,
     Record,
     Rest,
     Restore,
@@ -42,12 +43,13 @@ ANSWER_HOLDS: Final = timedelta(seconds=5)
 
 
 def rollback_record(
-    live: Stack, target: Stack, *, because: str, reason: str, order: str = "", latches: bool = True
+    live: Stack, target: Stack, *, because: str, reason: str, order: Order | None = None, latches: bool = True
 ) -> Record:
     """Return the record of a rollback; number, time and Service are filled in when it is written."""
     return Record(
         act=0, cause=Cause.ROLLBACK, to=target.revision, origin=live.revision, selected="", before="",
-        at=NOT_YET, because=because, order=order, latches=latches, reason=reason,
+        at=NOT_YET, because=because, order=order.uid if order else "", latches=latches, reason=reason,
+        forced_at=order.forced_at if order else None,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tradingrelease.policy import acts, approvals
-from tradingrelease.policy.absorb import answer, forced_at, latch_candidate, rolled_back
+from tradingrelease.policy.absorb import answer, latch_candidate, rolled_back
 from tradingrelease.policy.hooks import next_attempt
 from tradingrelease.policy.model import (
     Answer,
@@ -85,7 +85,7 @@ def _rollback(world: World, order: Order, now: datetime) -> Decision | None:
         now,
         since=order.created_at,
         because=because,
-        order=order.uid,
+        order=order,
         latches=True,
         reason="Ordered",
     )
@@ -103,7 +103,7 @@ def roll_back(  # noqa: PLR0913 - an act with all that it says of itself
     since: datetime,
     *,
     because: str,
-    order: str,
+    order: Order | None,
     latches: bool,
     reason: str,
 ) -> Decision | None:
@@ -134,7 +134,7 @@ def _there_already(world: World, record: Record, now: datetime) -> Decision:
     got them, and will be put back like any drift. What is left is latched or retained in every case.
     """
     number = max(world.memory.act, world.memory.live.act if world.memory.live else 0)
-    memory, notes = rolled_back(world.memory, replace(record, act=number, at=now), now, forced_at(world, record))
+    memory, notes = rolled_back(world.memory, replace(record, act=number, at=now), now)
     return Decision(Rest(), RULE, "RolledBack", record.because, memory=memory, notes=notes)
 
 

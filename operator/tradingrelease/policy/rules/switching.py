@@ -45,7 +45,8 @@ def _no_way_back(world: World) -> str:
 def _ordered(world: World, act: Record, order: Order) -> Record:
     said = f": {order.reason}" if order.reason else ""
     text = f"half a switch undone: {order.action} ordered by ReleaseCommand {order.name}{said}"
-    return replace(_back(world, act), because=text, order=order.uid, latches=True, reason="Aborted")
+    back = replace(_back(world, act), because=text, latches=True, reason="Aborted")
+    return replace(back, order=order.uid, forced_at=order.forced_at)
 
 
 def _lost(world: World, act: Record, text: str) -> Record:
@@ -54,9 +55,8 @@ def _lost(world: World, act: Record, text: str) -> Record:
 
 def _back(world: World, act: Record) -> Record:
     live = world.memory.live
-    return replace(
-        act, cause=Cause.UNDO, to=live.stack.revision if live else "", origin=act.to, latches=False, order=""
-    )
+    to = live.stack.revision if live else ""
+    return replace(act, cause=Cause.UNDO, to=to, origin=act.to, latches=False, order="", forced_at=None)
 
 
 def _forward(world: World, act: Record, text: str, now: datetime) -> Decision:
