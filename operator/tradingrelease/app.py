@@ -353,7 +353,7 @@ class App:
             self.queue.add(key)
 
     async def _list(self, api: Api, kind: Kind, namespace: str) -> set[Key]:
-        named = self.cache.orders_named(namespace) if kind is COMMANDS else frozenset()
+        named = self.cache.orders_named(namespace) if kind is COMMANDS else {}
         try:
             listed, version = await api.find(kind, namespace)
         except (NotFound, Forbidden) as error:
@@ -365,7 +365,7 @@ class App:
         self.absent.discard(kind)
         found = self.cache.replace(kind, listed, version, namespace)
         if kind is COMMANDS:
-            self.cache.miss_orders(named, listed, namespace)
+            found |= self.cache.miss_orders(named, listed, namespace)
         return found
 
     async def _lacking(self, api: Api, kind: Kind, error: ClusterError) -> set[Key]:

@@ -87,7 +87,7 @@ class Reconciler:
     async def _take(self, world: World, decision: Decision, notebook: Notebook, now: datetime) -> Outcome | None:
         """Take the step of a decision. Returns None where it has to be decided anew, with what is known by now."""
         step = decision.step
-        if isinstance(step, Switch) and not await self._reporter.is_ordered(world, step.record):
+        if isinstance(step, Switch) and not await self._reporter.may_begin(world, step.record):
             return None
         try:
             return await self._actor.act(step, world, notebook, now)

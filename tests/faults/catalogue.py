@@ -47,6 +47,7 @@ FAULTS: dict[str, type[Nothing]] = {
     "service-replaced": world.ServiceReplaced,
     "scaled": world.Scaled,
     "job-deleted": world.JobDeleted,
+    "order-deleted": world.OrderDeleted,
     "rights-revoked": world.RightsRevoked,
     "deaf": world.Deaf,
     "deaf-for-long": world.DeafForLong,

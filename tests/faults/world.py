@@ -176,6 +176,22 @@ class JobDeleted(World):
         return state.ready("2") or (state.live() == "1" and state.latched() == ["2"])
 
 
+class OrderDeleted(World):
+    """Somebody deletes an order, whatever has become of it: status does not keep its answer for ever."""
+
+    compares = "ends"
+    scenarios = ("command",)
+
+    async def happen(self):
+        path = self.path("tradingplatform.io/v1alpha1:releasecommands/back")
+        await self.hands.upstream.ask("DELETE", path)
+
+    @staticmethod
+    def ends(state: State) -> bool:
+        """Tell whether the rollback is done, though nobody is there any more to be told."""
+        return state.live() == "1" and state.latched() == ["2"] and not state.status().get("orders")
+
+
 class RightsRevoked(World):
     """All rights in the namespace are revoked, and given back a second later."""
 

@@ -70,7 +70,7 @@ class Cache:
         """There may be freezes, and nobody lets us see them."""
         self._graves: dict[tuple[Kind, str, str], int] = {}
         self._orders_gone: dict[str, frozenset[str]] = {}
-        """By the namespace that was listed."""
+        """By the namespace that was listed: uids of orders that the last list should have had, and had not."""
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -125,10 +125,14 @@ class Cache:
                 self._remove(kind, place)
         return concerned
 
-    def miss_orders(self, named: frozenset[str], listed: Iterable[Json], namespace: str) -> None:
-        """Take note of which orders, named before a LIST of them, it did not have. One that cannot be read is there."""
+    def miss_orders(self, named: Mapping[str, Key], listed: Iterable[Json], namespace: str) -> set[Key]:
+        """Note which orders, named before a LIST was asked for, it did not have. Returns the releases that name them.
+
+        One that is listed in words that we do not understand is there all the same.
+        """
         here = {entry.uid for entry in self._objects[COMMANDS].values()} | {raw["metadata"]["uid"] for raw in listed}
-        self._orders_gone[namespace] = named - here
+        self._orders_gone[namespace] = frozenset(named) - here
+        return {named[uid] for uid in self._orders_gone[namespace]}
 
     def forget(self, kind: Kind, namespace: str, name: str) -> None:
         """Drop what a direct read found to be gone."""
@@ -232,13 +236,15 @@ class Cache:
         found = [value for _, value in self._of(COMMANDS, key)]
         return tuple(sorted(found, key=lambda order: (order.created_at, order.name)))
 
-    def orders_named(self, namespace: str) -> frozenset[str]:
-        """Return uids of the orders whose answers are in statuses of a namespace; "": of all."""
-        statuses = [
-            release.value.status for place, release in self._objects[RELEASES].items() if namespace in {"", place[0]}
-        ]
-        kept = [from_status({"orders": status["orders"]}).answers for status in statuses if status.get("orders")]
-        return frozenset(answer.uid for answers in kept for answer in answers)
+    def orders_named(self, namespace: str) -> dict[str, Key]:
+        """Return releases by uids of the orders whose answers their statuses keep; namespace "": all of them."""
+        found: dict[str, Key] = {}
+        for key in self.releases():
+            release = self.release(key)
+            if release and release.status.get("orders") and namespace in {"", key.namespace}:
+                answers = from_status({"orders": release.status["orders"]}).answers
+                found |= {answer.uid: key for answer in answers}
+        return found
 
     def orders_gone(self) -> frozenset[str]:
         """Return uids of orders that are gone, of those whose answers are in statuses."""

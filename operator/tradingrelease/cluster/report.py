@@ -1,7 +1,8 @@
-"""Status, Events, answers to orders; and whether an order still is what it was, before anything is done for it."""
+"""Status, Events, answers to orders; and whether an order is still what it was when something was decided for it."""
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,12 +12,12 @@ from tradingrelease.cluster.api import COMMANDS, EVENTS, RELEASES, Api
 from tradingrelease.cluster.cache import Cache
 from tradingrelease.cluster.ledger import LAZY, LAZY_UNDER_WAY, Ledger
 from tradingrelease.cluster.notebook import Notebook
-from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound
+from tradingrelease.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unreachable
 from tradingrelease.policy import acts, names, transitions, writes
 from tradingrelease.policy.checks import in_status
 from tradingrelease.policy.conditions import compute, merged, phase
 from tradingrelease.policy.memory import stamp, to_status
-from tradingrelease.policy.model import Answer, Decision, Note, Order, Record, World
+from tradingrelease.policy.model import Answer, Decision, Memory, Note, Order, Record, World
 from tradingrelease.policy.transitions import Transition
 
 Json = dict[str, Any]
@@ -29,14 +30,14 @@ SETTLE: Final = 0.2
 Pods, their Deployment and their EndpointSlices change in one burst: one write says it all.
 """
 READ_WITHIN: Final = 1.0
-"""Seconds that a way back waits for the read of its order."""
+"""Seconds that a look waits for the read of an order: others wait for the look, and maybe a way back."""
 _SEEN: Final = "seen; waits for its turn"
 SOON: Final = 0.1
 """Seconds until a look finds out what became of the write of a status."""
 
 
 class Reporter:
-    """Writes what people read."""
+    """Writes what people read, and reads anew what people ordered."""
 
     def __init__(self, api: Api, cache: Cache, ledger: Ledger) -> None:
         self._api = api
@@ -58,7 +59,7 @@ class Reporter:
             notebook.is_newest = True
         before = notebook.read[1]
         if decision.memory is not None:
-            await self._are_open(world, {a.uid for a in decision.memory.answers} - {a.uid for a in before.answers})
+            await self._are_unchanged(world, before)
         for note in decision.notes:
             await self._say(world, note, now)
         fresh = [transitions.of(world, before, note, now) for note in decision.notes]
@@ -171,20 +172,31 @@ class Reporter:
         except (Conflict, Forbidden, Invalid, NotFound):
             return  # said already; or a namespace that is going, or a policy, takes no Events
 
-    async def _are_open(self, world: World, answered: set[str]) -> None:
+    async def _are_unchanged(self, world: World, before: Memory) -> None:
         """Read orders before what they did is remembered. Raises Conflict where one is not as it was looked at.
 
-        Their watch may be behind, or dead, and status forgets an answer once its order carries it.
+        Their watch may be behind, or dead, and status forgets an answer once its order carries it. What the Services
+        say of the order that moved them is remembered whatever became of it.
         """
+        begun = acts.unfinished(replace(world, memory=before))
+        said = {answer.uid for answer in before.answers} | ({begun.order} if begun else set())
+        answered = {answer.uid for answer in world.memory.answers} - said
         for order in world.orders:
-            if order.open and order.uid in answered and await self._read(world, order) != order:
+            if not order.open or order.uid not in answered:
+                continue
+            try:
+                async with asyncio.timeout(READ_WITHIN):
+                    found = await self._read(world, order)
+            except TimeoutError:
+                raise Unreachable(f"ReleaseCommand {order.name}: no answer in {READ_WITHIN:g} s") from None
+            if found != order:
                 raise Conflict(f"ReleaseCommand {order.name} is not as it was looked at, or gone", 409)
 
-    async def is_ordered(self, world: World, act: Record) -> bool:
+    async def may_begin(self, world: World, act: Record) -> bool:
         """Read the order of an act before its first Service moves, and tell whether it still waits for that.
 
         What was refused may be possible by now, and its watch be so far behind that it seems to wait. A way back does
-        not depend on this read: without an answer in a second, the watch is believed.
+        not depend on this read: where it fails, or takes longer than a second, the watch is believed.
         """
         begun = acts.unfinished(world)
         order = next((order for order in world.orders if order.uid == act.order), None)
@@ -215,8 +227,9 @@ class Reporter:
 
     async def refuse_orders(self, world: World, now: datetime) -> None:
         """Answer the open orders of a release that is no more: an order without an answer would wait for ever."""
-        text = f"TradingRelease {world.key.name} does not exist in this namespace"
-        answers = {a.uid: a for a in world.memory.answers}  # of one that is on its way out: what was done stays done
+        what = "is being deleted" if world.uid else "does not exist in this namespace"
+        text = f"TradingRelease {world.key.name} {what}"
+        answers = {a.uid: a for a in world.memory.answers}  # what its status says was done stays done
         for order in world.orders:
             if order.open:
                 refusal = Answer(order.uid, "Refused", "NoSuchRelease", text)

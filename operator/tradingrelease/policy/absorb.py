@@ -43,7 +43,7 @@ def absorb(world: World, now: datetime) -> Absorbed:
     if act is not None and acts.abandoned(world, act):
         memory, notes = _given_up(memory, act)
     elif act is not None and acts.complete(world, act):
-        memory, notes = _finish(memory, act, now)
+        memory, notes = _finish(memory, _with_force(world, act), now)
     elif act is None and memory.live is None and memory.candidate is None:
         memory, notes = _found(world, now)
     elif memory.live is not None:
@@ -60,6 +60,12 @@ def absorb(world: World, now: datetime) -> Absorbed:
 
 
 # --- an act is complete ---------------------------------------------------------------------------------------------
+
+
+def _with_force(world: World, act: Record) -> Record:
+    """Return an act with when it was ordered by force: older versions of ours left that to the order."""
+    known = next((order for order in world.orders if order.uid == act.order), None)
+    return act if act.forced_at or known is None else replace(act, forced_at=known.forced_at)
 
 
 def _finish(memory: Memory, act: Record, now: datetime) -> Absorbed:

@@ -157,14 +157,14 @@ def test_an_order_is_gone_when_a_list_that_was_asked_for_after_status_named_it_l
     cache.store(RELEASES, release | {"status": {"orders": kept}})
     cache.store(COMMANDS, an_order("told"))
     named = cache.orders_named("production")
-    assert named == {f"uid-{name}" for name in names_of}
-    assert cache.orders_named("staging") == set()
+    assert named == {f"uid-{name}": SHOP for name in names_of}
+    assert cache.orders_named("staging") == {}
     assert cache.orders_gone() == set()
     unreadable = an_order("drained")
     unreadable["spec"]["action"] = "Drain"  # of a version to come
     listed = [an_order("listed"), unreadable]
     cache.replace(COMMANDS, listed, 0)
-    cache.miss_orders(named, listed, "")
+    assert cache.miss_orders(named, listed, "") == {SHOP}
     assert cache.orders_gone() == {"uid-deleted"}
-    cache.miss_orders(frozenset(), listed, "")
+    assert cache.miss_orders({}, listed, "") == set()
     assert cache.orders_gone() == set()

@@ -164,6 +164,9 @@ def test_an_act_says_itself_that_it_was_ordered_by_force():
     live = told(rolled_back(order="order-rollback", forced_at=BEFORE))[0].live
     assert live.forced_at == BEFORE
     assert told(rolled_back(order="order-rollback"))[0].live.forced_at is None
+    release = a_release().live("2.0.0").retained("1.0.0").ordered(Action.ROLLBACK, V2.revision, force=True)
+    live = told(rolled_back(release, order="order-rollback"))[0].live  # as an older version wrote its records
+    assert live.forced_at == release.world().orders[0].created_at
 
 
 def test_what_was_verified_beside_the_old_live_begins_a_new_attempt():
