@@ -90,9 +90,9 @@ class Api:
     def __init__(self, access: Access, namespace: str):
         self.access, self.namespace = access, namespace
 
-    def as_user(self, who: str) -> "Api":
-        """Return the same, spoken to as somebody else who may do everything."""
-        headers = self.access.headers | {"Impersonate-User": who, "Impersonate-Group": "system:masters"}
+    def as_user(self, who: str, group: str = "system:masters") -> "Api":
+        """Return the same, spoken to as somebody else: who may do everything, or is of another group."""
+        headers = self.access.headers | {"Impersonate-User": who, "Impersonate-Group": group}
         return Api(replace(self.access, headers=headers), self.namespace)
 
     def get(self, kind: str, name: str) -> Json | None:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 
@@ -36,6 +37,8 @@ class Prometheus:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self._port = int(taken.getsockname()[1])
         self._process: subprocess.Popen[bytes] | None = None
+        self.labels: dict[str, str] = {}
+        """Labels that every target has besides; set before there are any."""
 
     @property
     def url(self) -> str:
@@ -67,6 +70,13 @@ class Prometheus:
     def _last_words(self) -> str:
         return (self._folder / "prometheus.log").read_text()[-2000:]
 
+    def value(self, query: str) -> float | None:
+        """Return the one number that a query gives; None where it gives none."""
+        url = f"{self.url}/api/v1/query?{urlencode({'query': query})}"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+            found = json.load(answer)["data"]["result"]
+        return float(found[0]["value"][1]) if len(found) == 1 else None
+
     def end(self) -> None:
         """End it, by its id."""
         if self._process:
@@ -97,7 +107,8 @@ class Prometheus:
             {
                 "targets": [f"{pod['status']['podIP']}:8080"],
                 "labels": {"namespace": self._namespace, "pod": pod["metadata"]["name"]}
-                | {name: label(pod, f"tradingplatform.io/{name}") for name in ("release", "component", "revision")},
+                | {name: label(pod, f"tradingplatform.io/{name}") for name in ("release", "component", "revision")}
+                | self.labels,
             }
             for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
         ]

@@ -1,5 +1,6 @@
 """Checks on real pods: over real Services, and with a real Prometheus that scrapes them."""
 
+import json
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from tests.e2e.builders import release, template
 from tests.e2e.faults import breakable, crash, crashable, feel, greedy, moody, touch
 from tests.e2e.prometheus import Prometheus
 from tests.e2e.scenes import WATCH, first, go_live, part, reason, rolled_back, switch_to
+from tests.waiting import eventually
 
 ORDERS = {"service": "backend", "path": "/orders", "port": "http"}
 NO_ERROR = "response.status == 200 && response.json.version == release.version && !has(response.json.error)"
@@ -177,28 +179,42 @@ def test_a_pod_that_loses_its_readiness_for_a_moment_rolls_back_where_that_is_no
 
 # --- Prometheus -------------------------------------------------------------------------------------------------------
 
-BAD = 'sum(rate(http_requests_total{namespace="$(namespace)", release="$(release)", path="/", code="500", revision%s"$(revision)"}[5s]))'
-ALL = 'sum(rate(http_requests_total{namespace="$(namespace)", release="$(release)", path="/", revision%s"$(revision)"}[5s]))'
-WORSE = f"((({BAD}) or vector(0)) / ({ALL}))" % (
-    "=",
-    "=",
-) + f" - ((({BAD}) or vector(0)) / ({ALL}) >= 0 or vector(0))" % ("!=", "!=")
-"""By how much more of green's answers are errors than of blue's."""
+GREEN = 'http_requests_total{namespace="$(namespace)", release="$(release)", path="/", revision="$(revision)"%s}'
+BLUE = 'http_requests_total{namespace="$(namespace)", release="$(release)", path="/", revision!="$(revision)"%s}'
+NOW = f"(sum(rate({GREEN}[5s])) or vector(0)) / sum(rate({GREEN}[5s]))" % (', code="500"', "")
+BEFORE = f"(sum({BLUE}) or vector(0)) / sum({BLUE})" % (', code="500"', "")
+WORSE = f"{NOW} - ({BEFORE})"
+"""By how much more of green's answers of now are errors than of all that blue ever gave: it gives none any more."""
+
+
+def failing_after(seconds, version):
+    """Return a backend whose health nobody asks, and whose pods are well: users alone see that it fails."""
+    pods = breakable(version=version, env={"FAIL_AFTER_SWITCH": seconds})
+    return part(version, pods, health=None, replicas=2)
 
 
 def test_green_that_answers_worse_than_blue_is_left_for_blue(arena, prometheus):
-    """Its health is not asked and its pods are well: users see it, and so does Prometheus."""
-    first(arena, "1", part("1", breakable(version="1"), health=None, replicas=2))
+    first(arena, "1", failing_after("0", "1"))
     with arena.load("backend", rate=40):
-        worse = checks(query(WORSE, "result < 0.05", during=["Watch"], initialDelay="3s", failureLimit=3))
-        plain = part("2", breakable(version="2", env={"FAIL_AFTER_SWITCH": "12"}), health=None, replicas=2)
-        switch_to(arena, "2", plain, checks=worse)
+        worse = checks(query(WORSE, "result < 0.4", during=["Watch"], initialDelay="3s", failureLimit=3))
+        switch_to(arena, "2", failing_after("12", "2"), checks=worse)
         arena.until(lambda s: verdicts(s, "live") == {"errors": "Passed"}, "green answers as well as blue", 30)
         state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
     assert reason(state, "2") == "CheckFailed"
     assert re.search(
         r"check errors failed 3 times: the result is \d.*, expect is false", str(state.status()["latched"])
     )
+
+
+def test_green_that_answers_as_badly_as_blue_did_stays(arena, prometheus):
+    first(arena, "1", failing_after("1", "1"))
+    errors = 'sum(http_requests_total{path="/", code="500"}) / sum(http_requests_total{path="/"})'
+    with arena.load("backend", rate=40):
+        eventually(lambda: (prometheus.value(errors) or 0) > 0.8, lambda: "blue fails nearly always", 60)
+        worse = checks(query(WORSE, "result < 0.4", during=["Watch"], initialDelay="3s", failureLimit=3))
+        switch_to(arena, "2", failing_after("1", "2"), checks=worse, watch={"for": "12s", "deadAfter": "3s"})
+        state = arena.until(lambda s: s.ready("2"), "version 2 is proven", 60)
+    assert [entry["verdict"] for entry in state.status()["history"][0]["checks"]] == ["Passed"]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +252,17 @@ def test_a_prometheus_that_is_away_holds_the_watch_and_rolls_nothing_back(arena,
 
 
 def test_a_version_is_escaped_and_not_pasted(arena, prometheus):
-    """A version may hold what means something in a regular expression."""
+    """Pasted, this one would be a regular expression that does not match itself."""
+    odd = "2.0+b.7"
+    prometheus.labels["odd"] = odd
+    named = 'count(up{namespace="$(namespace)", revision="$(revision)", odd=~"$(version)"})'
+    templates = arena.folder / "templates.json"
+    templates.write_text(json.dumps({"named": named}))
+    arena.operator.stop()
+    arena.operator.start(
+        TRADINGRELEASE_PROMETHEUS_URL=prometheus.url, TRADINGRELEASE_PROMETHEUS_TEMPLATES=str(templates)
+    )
     first(arena, "1")
-    named = 'count(up{namespace="$(namespace)", revision="$(revision)", namespace!~"$(version)"})'
-    go_live(arena, "2.0+b.7", checks=checks(query(named, "result == 1.0")))
+    check = orders(http=None, prometheus={"template": "named", "expect": "result == 1.0"})
+    state = go_live(arena, odd, checks=checks(check))
+    assert [entry["verdict"] for entry in state.status()["history"][0]["checks"]] == ["Passed"]

@@ -159,15 +159,16 @@ def test_nobody_goes_back_across_an_irreversible_hook_but_by_a_forced_order(aren
 
 
 @contextmanager
-def receiver(*statuses):
-    """Receive webhooks; answer one status after the other, the last for ever."""
+def receiver(*statuses, until=None):
+    """Receive webhooks; answer one status after the other, the last for ever, or until it is over with 200."""
     received = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((dict(self.headers), body))
-            status = statuses[min(len(received), len(statuses)) - 1]
+            over = until is not None and until.is_set()
+            status = 200 if over else statuses[min(len(received), len(statuses)) - 1]
             self.send_response(status)
             if status == 202:
                 self.send_header("Retry-After", "1")
@@ -202,6 +203,23 @@ def test_a_webhook_is_signed_waited_for_and_told_where_green_answers(arena):
     signed = f"{headers['Webhook-Id']}.{headers['Webhook-Timestamp']}.".encode() + body
     wanted = base64.b64encode(hmac.new(b"a key for tests", signed, hashlib.sha256).digest()).decode()
     assert headers["Webhook-Signature"] == f"v1,{wanted}"
+
+
+def test_a_webhook_in_progress_goes_on_with_the_same_words_when_the_operator_is_killed(arena):
+    arena.operator.stop()
+    arena.operator.start(TRADINGRELEASE_WEBHOOK_HOSTS="127.0.0.1")
+    first(arena, "1")
+    go_on = threading.Event()
+    with receiver(202, until=go_on) as (url, received):
+        arena.apply(release("2", part("2"), hooks=[{"name": "smoke", "at": "BeforeSwitch", "webhook": {"url": url}}]))
+        arena.until(lambda _: len(received) > 1, "it is in progress", 60)
+        arena.operator.kill()
+        asked = len(received)
+        arena.operator.start(TRADINGRELEASE_WEBHOOK_HOSTS="127.0.0.1")
+        arena.until(lambda _: len(received) > asked, "it is asked again", 60)
+        go_on.set()
+        arena.until(lambda s: s.live() == "2", "version 2 is live", 60)
+    assert len({(headers["Webhook-Id"], body) for headers, body in received}) == 1
 
 
 def test_a_webhook_that_says_no_keeps_the_candidate_from_the_traffic(arena):

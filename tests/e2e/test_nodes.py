@@ -136,3 +136,29 @@ def test_a_lost_worker_rolls_back_only_what_has_no_endpoint_and_returns(arena, w
     state = arena.until(lambda s: len([p for p in pods_of(s, "watched", "2") if is_ready(p)]) == 2, "both pods", 120)
     assert state.live("watched") == "2"
     assert state.latched("watched") == state.latched("kept") == state.latched("verified") == []
+
+
+def test_a_bad_line_counts_though_the_log_of_another_pod_hangs_with_its_kubelet(arena, workers, cluster):
+    """A kubelet that stands still answers no one, and its node is not called lost for most of a minute."""
+    away, other = workers
+    arena.apply(service("watched"), release_of("watched", "1", other, watch="1s"))
+    arena.until(lambda s: s.ready("1", "watched"), "version 1 is live", 180)
+    logs = {"component": "watched", "pattern": "FATAL"}
+    check = {"name": "fatal", "interval": "1s", "timeout": "1s", "failureLimit": 1, "successLimit": 2, "logs": logs}
+    changed = release_of("watched", "2", replicas=2)
+    changed["spec"]["checks"] = [check]
+    arena.apply(changed)
+    arena.until(lambda s: verdict(s) == "Passed", "version 2 is live, and its logs are clean", 180)
+    by_node = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods_of(arena.now, "watched", "2")}
+    assert set(by_node) == {away, other}
+    arena.finally_(lambda: cluster.on_node(away, "pkill", "-CONT", "kubelet"))
+    cluster.on_node(away, "pkill", "-STOP", "kubelet")
+    arena.until(lambda s: verdict(s) == "Inconclusive", "the log that hangs is missed", 30)
+    kubectl(arena, "exec", by_node[other], "--", "sh", "-c", "echo FATAL: prices are lost > /proc/1/fd/1")
+    state = arena.until(lambda s: s.live("watched") == "1", "version 1 is live again", 30)
+    assert state.latched("watched") == ["2"]
+
+
+def verdict(state):
+    checks = (state.status("watched").get("live") or {}).get("checks") or [{}]
+    return state.live("watched") == "2" and checks[0].get("verdict")

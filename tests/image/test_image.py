@@ -32,9 +32,10 @@ def image():
     return Image("localhost/tradingrelease/operator:dev")
 
 
-def test_it_is_small_above_its_base(image):
+def test_it_is_small_above_its_base(image, capsys):
     above = sum(image.sizes[-OURS:])
-    print(f"{above / 1e6:.0f} MB above its base, of which the operator {image.sizes[-1] / 1e6:.1f} MB")
+    with capsys.disabled():
+        print(f"\nthe image: {above / 1e6:.0f} MB above its base, of which the operator {image.sizes[-1] / 1e6:.1f} MB")
     assert 1_000_000 < above < LIMIT
 
 

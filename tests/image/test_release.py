@@ -19,7 +19,7 @@ CHANGELOG = (
 @pytest.fixture
 def checkout(tmp_path):
     """Copy what a release is made of, with a changelog that has its section."""
-    for folder in ("tools", "charts", "devcluster"):
+    for folder in ("tools", "charts", "devcluster", "manifests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
@@ -41,7 +41,13 @@ def test_the_chart_has_the_version_of_the_tag(checkout):
     assert answer.returncode == 0, answer.stderr
     with tarfile.open(checkout / "build" / "tradingrelease-operator-0.1.0.tgz") as chart:
         said = yaml.safe_load(chart.extractfile("tradingrelease-operator/Chart.yaml"))
+        values = yaml.safe_load(chart.extractfile("tradingrelease-operator/values.yaml"))
     assert (said["version"], said["appVersion"]) == ("0.1.0", "0.1.0")
+    assert values["image"]["repository"] == "registry.example.com/ops/operator"
+    installed = list(yaml.safe_load_all((checkout / "build" / "install.yaml").read_text()))
+    (deployment,) = (body for body in installed if body["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/ops/operator:0.1.0"
 
 
 @pytest.mark.parametrize(

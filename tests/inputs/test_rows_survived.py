@@ -1,7 +1,6 @@
 """Bad input and bad times that the operator survives: it goes on, converges, and writes no more than it must (rows.py)."""
 
 import contextlib
-import itertools
 import json
 import socket
 import subprocess
@@ -270,7 +269,10 @@ def test_row_63_a_conflict_with_every_write(place):
 
 
 def test_row_64_too_many_requests(place):
-    """429 with Retry-After, by the API server's own priority and fairness."""
+    """429 with Retry-After, by the API server's own priority and fairness: others hold every place that there is.
+
+    Of no shares one place is left after a while: who asks for one thing after another is then refused nothing.
+    """
     place.go_live("1")
     flow = "flowcontrol.apiserver.k8s.io/v1"
     name = place.namespace
@@ -282,11 +284,12 @@ def test_row_64_too_many_requests(place):
         "kind": "ServiceAccount",
         "serviceAccount": {"namespace": "tradingrelease-system", "name": "tradingrelease-operator"},
     }
+    others = {"kind": "User", "user": {"name": "hog"}}
     schema = {
         "apiVersion": flow, "kind": "FlowSchema", "metadata": {"name": name},
         "spec": {
             "priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 2,
-            "rules": [{"subjects": [account], "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}]}],
+            "rules": [{"subjects": [account, others], "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}]}],
         },
     }  # fmt: skip
 
@@ -297,12 +300,64 @@ def test_row_64_too_many_requests(place):
     place.finally_(lift)
     place.api.create(level)
     place.api.create(schema)
-    versions = map(str, itertools.count(2))
-    place.poll(lambda: place.apply(release(next(versions))) and '"429"' in place.operator.metrics(), "it is told", 30)
+    with places_taken(place, "hog") as are_taken:
+        place.poll(are_taken.is_set, "the API server refuses who asks for one thing more", 60)
+        place.apply(release("2"))
+        place.poll(lambda: '"429"' in place.operator.metrics(), "it is told", 30)
     lift()
-    last = next(versions)
-    place.apply(release(last))
-    place.until(lambda s: s.ready(last), "it goes on", 60)
+    place.until(lambda s: s.ready("2"), "it goes on", 60)
+
+
+@contextlib.contextmanager
+def places_taken(place, who):
+    """Let somebody make requests that take long, more at once than are let through: a webhook never answers them.
+
+    Yields an Event: the first of them was refused.
+    """
+    kind = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    role = {
+        "kind": "Role",
+        "metadata": {"name": who},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}],
+    }
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who}
+    place.api.create(kind | role)
+    place.api.create(
+        kind | {"kind": "RoleBinding", "metadata": {"name": who}, "roleRef": reference, "subjects": [subject]}
+    )
+    api = place.api.as_user(who, "system:authenticated")
+    are_taken, over = threading.Event(), threading.Event()
+
+    def ask():
+        while not over.is_set():
+            try:
+                api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "hog-"}})
+            except ApiError as error:
+                if error.status == 429:
+                    are_taken.set()
+            over.wait(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+        webhook = {
+            "name": "hangs.example.com", "rules": [rule], "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": f"https://127.0.0.1:{hole.getsockname()[1]}/"}, "timeoutSeconds": 5,
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}},
+        }  # fmt: skip
+        name = f"{place.namespace}-hangs"
+        body = {"apiVersion": ADMISSION, "kind": "ValidatingWebhookConfiguration", "metadata": {"name": name}}
+        place.api.create(body | {"webhooks": [webhook]})
+        askers = [threading.Thread(target=ask) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        try:
+            yield are_taken
+        finally:
+            over.set()
+            place.api.delete("ValidatingWebhookConfiguration", name)
+            for asker in askers:
+                asker.join()
 
 
 def test_row_68_two_operators(place, operator_kubeconfig, tmp_path):

@@ -7,30 +7,31 @@ import sys
 
 import pytest
 
+from devcluster.places import ROOT
 from tests.e2e import builders
 from tests.inputs.place import release, template
+
+RESULTS = ("ready", "failed", "refused", "timeout")
+PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
 
 
 @pytest.fixture
 def deploy(place, tmp_path):
-    """Run a pipeline's one command; return its exit code, its lines and its last word."""
+    """Run what action.yml runs; return the exit code of `wait`, its lines and its last word. A job is told the same."""
     place.apply(builders.service())
 
     def run(body, seconds=60):
-        file = tmp_path / "release.json"
+        file, output, summary = (tmp_path / name for name in ("release.json", "output", "summary"))
         file.write_text(json.dumps(body))
-        argv = [
-            sys.executable,
-            "-m",
-            "tradingrelease",
-            "wait",
-            "--file",
-            file,
-            "-n",
-            place.namespace,
-            f"--timeout={seconds}s",
-        ]
-        answer = subprocess.run(argv, env=os.environ, capture_output=True, text=True, check=False, timeout=90)
+        job = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary), "RUNNER_TEMP": str(tmp_path)}
+        inputs = {"FILE": str(file), "NAME": "", "NAMESPACE": place.namespace, "SPAN": f"{seconds}s"}
+        env = os.environ | job | inputs | {"DEPENDENCIES": PACKAGES, "PYTHON": sys.executable}
+        summary.write_text("")
+        answer = subprocess.run(
+            [ROOT / "tools" / "deploy"], env=env, capture_output=True, text=True, check=False, timeout=90
+        )
+        assert output.read_text().splitlines()[-1] == f"result={RESULTS[answer.returncode]}"
+        assert summary.read_text().startswith(f"### {place.namespace}/shop")
         return answer.returncode, answer.stdout.splitlines(), answer.stderr
 
     return run

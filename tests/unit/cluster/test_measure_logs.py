@@ -20,7 +20,11 @@ from tradingrelease.cluster.measure.lines import (
     parsed,
     stamp_of,
 )
-from tradingrelease.cluster.measure.logs import Bad, redacted
+from tradingrelease.cluster.measure.logs import Bad, Log, LogReader, Where, redacted
+from tradingrelease.policy.measurements import Verdict
+
+from tests.builders import a_check, a_spec
+from tests.builders import parsed as checked
 
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 ZERO = int(BEGIN.timestamp())
@@ -400,3 +404,23 @@ def test_the_first_bad_line_is_kept_only_where_it_is_shown():
 def test_words_are_few_and_of_one_line(text):
     assert len(redacted(text)) <= 200
     assert redacted(text).isprintable()
+
+
+def test_more_bad_lines_in_a_minute_than_are_allowed_fail_and_as_many_pass():
+    """Also where the log of another pod cannot be read, or hangs."""
+    written = a_check(logs={"component": "backend", "pattern": "FATAL", "maxPerMinute": 2})
+    check = checked(a_spec(checks=[written])).checks[0].logs
+    here, there = (Where("production", name, "app") for name in ("a", "b"))
+    reader = LogReader(None, lambda: BEGIN, "production")
+    for where in (here, there):
+        reader._logs[where] = (Log(None, where, BEGIN, lambda: BEGIN, None), None)
+    for n in range(2):
+        reader._hear(line(-n, "FATAL"), check)
+    assert reader._finding(check, [here, there], [None, None]).verdict is Verdict.PASSED
+    finding = reader._finding(check, [here, there], [None, TimeoutError()])
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.said == "pod b, container app: its log was not read to its end in time"
+    reader._hear(line(-2, "FATAL"), check)
+    finding = reader._finding(check, [here, there], [None, TimeoutError()])
+    assert (finding.verdict, finding.value) == (Verdict.FAILED, 3.0)
+    assert finding.said == "3 bad lines in a minute, 2 allowed, 3 in all"

@@ -134,6 +134,39 @@ def test_slack_gets_its_own_markup(receiver, secrets, tmp_path, monkeypatch):
     played(story)
 
 
+def test_a_receiver_that_says_no_with_http_200_was_not_told(receiver, secrets, tmp_path, monkeypatch):
+    """Slack answers `ok`; whatever else it says in a success is none."""
+    receiver.signs_for("hooks.slack.com", tmp_path)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{receiver.port}")
+    (secrets / "team").write_text(f"slack://T1JJ3T3L2/A1BRTD4JD/{CANARY[:24]}/?verify=no\n")
+    receiver.answers(CANARY[:24], Answer(body=b"channel_is_archived"), Answer())
+
+    async def story():
+        async with at_work(a_config("team"), secrets) as stage:
+            stage.happens("a")
+            await stage.until(lambda: stage.woken, "it is told in the end")
+            assert [request.answer.body for request in receiver.got(CANARY[:24])] == [b"channel_is_archived", b"ok"]
+
+    played(story)
+
+
+def test_a_target_is_told_no_more_often_than_it_may_be(receiver, secrets):
+    """Ten an hour is one at once, and the next after six minutes; nobody else waits for that."""
+
+    async def story():
+        rarely = {"batch": "0s", "perHour": 10}
+        config = parse({"targets": {"team": SOON, "pager": rarely}, "routes": [{"to": ["team", "pager"]}]})
+        async with at_work(config, secrets) as stage:
+            stage.happens("a")
+            await stage.until(lambda: receiver.got(at("pager"), took=True), "both are told of the first")
+            for number, name in enumerate("bcd", 2):
+                stage.happens(name, severity=Severity.CRITICAL)
+                await stage.until(lambda n=number: len(receiver.got(at("team"), took=True)) == n, "the team is told")
+            assert len(receiver.got(at("pager"))) == 1
+
+    played(story)
+
+
 def test_what_comes_together_is_one_message(receiver, secrets):
     async def story():
         config = parse({"targets": {"team": {"batch": "500ms"}}, "routes": [{"to": ["team"]}]})

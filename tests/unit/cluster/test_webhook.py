@@ -1,7 +1,7 @@
 """Webhooks against a real HTTP server: what passes, what is asked again, what is never sent, and how it is signed."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -54,6 +54,28 @@ def test_only_2xx_passes(status, passed):
         async with receiver((status, {})) as (url, received):
             assert await answered(url) == Called(passed, f"HTTP {status}")
             assert len(received) == 1
+
+    asyncio.run(story())
+
+
+def test_of_an_answer_without_an_end_only_the_status_counts():
+    sent = []
+
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while len(sent) < 10_000:
+                await response.write(bytes(65536))
+                sent.append(65536)
+        return response
+
+    async def story():
+        app = web.Application()
+        app.router.add_post("/hook", endless)
+        async with served(app) as url:
+            assert await answered(f"{url}/hook") == Called(True, "HTTP 200")
+        assert sum(sent) < 20_000_000, "it was read on; what is on its way between two sockets is less"
 
     asyncio.run(story())
 

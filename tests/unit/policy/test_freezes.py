@@ -304,6 +304,20 @@ def test_no_promotion_begins_and_no_pod_starts_while_any_freeze_holds(spans):
 CLONE = a_deployment("backend", "0.9.0", adopted_from="theirs")
 
 
+def test_a_rollback_that_is_ordered_asks_no_freeze():
+    release = a_release().live("2.0.0").retained("1.0.0")
+    revision = release.world().memory.live.stack.revision
+    frozen = release.ordered(Action.ROLLBACK, revision).having(freezes=(a_freeze(),))
+    step = decide(frozen.world(), NOW).step
+    assert (type(step), step.record.cause) == (Switch, Cause.ROLLBACK)
+
+
+def test_what_was_retained_for_long_enough_retires_in_a_freeze():
+    release = a_release().promoted("2.0.0", hours_ago=25)
+    frozen = release.having(freezes=(a_freeze(),))
+    assert decide(frozen.world(), NOW).reason == decide(release.world(), NOW).reason == "Retired"
+
+
 def plain(release=None, **changes):
     """Return a world in a freeze whose Services are to be adopted from a Deployment of the author's."""
     world = (release or a_release("backend", "frontend")).having(freezes=(a_freeze(),)).world()

@@ -184,9 +184,10 @@ class LogReader:
                 since = BEFORE_ALL if where.pod in subject.young else subject.since
                 log = Log(self._api, where, since, self._now, lambda line: self._hear(line, check))
                 self._logs[where] = (log, asyncio.create_task(log.follow()))
-        readings = [self._logs[where][0].catch_up(restarts) for where, restarts in judged]
-        async with asyncio.timeout(measurement.check.timeout.total_seconds()):
-            results = await asyncio.gather(*readings, return_exceptions=True)
+        seconds = measurement.check.timeout.total_seconds()
+        # Each has its own time: what is bad in one log counts, also where another one hangs with its kubelet.
+        readings = [asyncio.wait_for(self._logs[where][0].catch_up(restarts), seconds) for where, restarts in judged]
+        results = await asyncio.gather(*readings, return_exceptions=True)
         return self._finding(check, [where for where, _ in judged], results)
 
     @property
@@ -208,8 +209,9 @@ class LogReader:
             text += f"; the first: {self._bad.first}" if check.show_first_line else ""
             return Finding(Verdict.FAILED, text, float(found))
         for where, result in zip(judged, results, strict=True):
-            if isinstance(result, ClusterError):
-                text = " ".join(f"pod {where.pod}, container {where.container}: {result}".split())
+            if isinstance(result, (ClusterError, TimeoutError)):
+                said = str(result) or "its log was not read to its end in time"
+                text = " ".join(f"pod {where.pod}, container {where.container}: {said}".split())
                 return Finding(Verdict.INCONCLUSIVE, text[:LONGEST_WORDS], float(found))
             if result is not None:
                 raise result
