@@ -213,7 +213,12 @@ def test_green_that_answers_as_badly_as_blue_did_stays(arena, prometheus):
         eventually(lambda: (prometheus.value(errors) or 0) > 0.8, lambda: "blue fails nearly always", 60)
         worse = checks(query(WORSE, "result < 0.4", during=["Watch"], initialDelay="3s", failureLimit=3))
         switch_to(arena, "2", failing_after("1", "2"), checks=worse, watch={"for": "12s", "deadAfter": "3s"})
+        arena.until(lambda s: verdicts(s, "live") == {"errors": "Passed"}, "green answers no worse", 30)
+        measured = [
+            v for names, v in arena.operator.samples("tradingrelease_check_value") if names["check"] == "errors"
+        ]
         state = arena.until(lambda s: s.ready("2"), "version 2 is proven", 60)
+    assert [value < 0.4 for value in measured] == [True]
     assert [entry["verdict"] for entry in state.status()["history"][0]["checks"]] == ["Passed"]
 
 

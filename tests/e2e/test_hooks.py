@@ -140,6 +140,14 @@ def test_a_hook_that_fails_after_the_switch_rolls_back_and_what_follows_a_rollba
     assert state.status()["live"]["rolledBackFrom"]["version"] == "2"
 
 
+def test_a_hook_that_may_fail_holds_nothing_up_and_is_told_of(arena):
+    first(arena, "1")
+    state = switch_to(arena, "2", part("2"), hooks=[hook("warm", "BeforeSwitch", "exit 3", onFailure="Continue")])
+    assert hooks_of(state, "live")["warm"]["phase"] == "Failed"
+    assert arena.said("HookFailed")
+    assert state.latched() == []
+
+
 def test_nobody_goes_back_across_an_irreversible_hook_but_by_a_forced_order(arena):
     first(arena, "1")
     state = switch_to(

@@ -21,6 +21,7 @@ from typing import Final
 import aiohttp
 
 from tradingrelease.cluster import outward
+from tradingrelease.cluster.probe import forbidden
 from tradingrelease.cluster.tasks import end
 from tradingrelease.errors import seconds_of
 from tradingrelease.policy.cloudevent import STRUCTURED
@@ -149,14 +150,15 @@ async def post(url: str, body: str, headers: Mapping[str, str], seconds: float) 
     """
     try:
         async with (
-            outward.session(seconds) as session,
+            outward.session(seconds, forbidden=lambda address: forbidden(address, "")) as session,
             session.post(url, data=body.encode(), headers=headers, allow_redirects=False) as response,
         ):
             with suppress(aiohttp.ClientPayloadError):
                 await response.content.read(BODY_LIMIT)  # whatever it says, its status has been told
             return response.status, response.headers.get("Retry-After", "")
-    except aiohttp.ClientConnectorError:
-        raise NoAnswer("no connection") from None
+    except aiohttp.ClientConnectorError as error:
+        refused = isinstance(error.os_error, outward.ForbiddenAddress)
+        raise NoAnswer(str(error.os_error) if refused else "no connection") from None
     except TimeoutError:
         raise NoAnswer(f"no answer within {seconds:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:

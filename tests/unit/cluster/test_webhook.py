@@ -1,6 +1,7 @@
 """Webhooks against a real HTTP server: what passes, what is asked again, what is never sent, and how it is signed."""
 
 import asyncio
+import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -138,6 +139,20 @@ def test_a_host_that_is_not_allowed_hears_nothing():
     async def story():
         async with receiver((200, {})) as (url, received):
             assert "TRADINGRELEASE_WEBHOOK_HOSTS" in (await answered(url, allowed=Allowed())).said
+            assert received == []
+
+    asyncio.run(story())
+
+
+def test_a_name_that_is_allowed_leads_to_no_address_that_is_forbidden():
+    """Whoever answers for a name may lead it to a metadata service; here it leads to the operator's own pod."""
+
+    async def story():
+        async with receiver((200, {})) as (url, received):
+            named = url.replace("127.0.0.1", "localhost")
+            called = await answered(named, allowed=Allowed(frozenset({"localhost"})))
+            assert called.passed is False
+            assert re.match(r"NoAnswer: the host leads to (127\.0\.0\.1|::1): it is a loopback", called.said)
             assert received == []
 
     asyncio.run(story())
