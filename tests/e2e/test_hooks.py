@@ -220,11 +220,11 @@ def test_a_webhook_in_progress_goes_on_with_the_same_words_when_the_operator_is_
     go_on = threading.Event()
     with receiver(202, until=go_on) as (url, received):
         arena.apply(release("2", part("2"), hooks=[{"name": "smoke", "at": "BeforeSwitch", "webhook": {"url": url}}]))
-        arena.until(lambda _: len(received) > 1, "it is in progress", 60)
+        arena.poll(lambda: len(received) > 1, "it is in progress", 60)
         arena.operator.kill()
         asked = len(received)
         arena.operator.start(TRADINGRELEASE_WEBHOOK_HOSTS="127.0.0.1")
-        arena.until(lambda _: len(received) > asked, "it is asked again", 60)
+        arena.poll(lambda: len(received) > asked, "it is asked again", 60)
         go_on.set()
         arena.until(lambda s: s.live() == "2", "version 2 is live", 60)
     assert len({(headers["Webhook-Id"], body) for headers, body in received}) == 1
