@@ -1,7 +1,6 @@
 """Status, Events, answers to orders; and whether an order is still what it was when something was decided for it."""
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -184,12 +183,7 @@ class Reporter:
         for order in world.orders:
             if not order.open or order.uid not in answered:
                 continue
-            try:
-                async with asyncio.timeout(READ_WITHIN):
-                    found = await self._read(world, order)
-            except TimeoutError:
-                raise Unreachable(f"ReleaseCommand {order.name}: no answer in {READ_WITHIN:g} s") from None
-            if found != order:
+            if await self._read(world, order) != order:
                 raise Conflict(f"ReleaseCommand {order.name} is not as it was looked at, or gone", 409)
 
     async def may_begin(self, world: World, act: Record) -> bool:
@@ -203,16 +197,23 @@ class Reporter:
         if order is None or (begun is not None and begun.act == act.act):
             return True
         try:
-            async with asyncio.timeout(READ_WITHIN):
-                found = await self._read(world, order)
-        except (ClusterError, TimeoutError):
+            found = await self._read(world, order)
+        except ClusterError:
             return True
         return found is not None and found.open
 
     async def _read(self, world: World, order: Order) -> Order | None:
-        """Read an order anew. Returns None where it is gone, and what is known of it where it may not be read."""
-        with contextlib.suppress(Forbidden):
-            await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, order.name)
+        """Read an order anew. Returns None where it is gone, and what is known of it where it may not be read.
+
+        Raises Unreachable, also where there is no answer in a second.
+        """
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                await read_anew(self._api, self._cache, COMMANDS, world.key.namespace, order.name)
+        except TimeoutError:
+            raise Unreachable(f"ReleaseCommand {order.name}: no answer in {READ_WITHIN:g} s") from None
+        except Forbidden:
+            pass
         return next((found for found in self._cache.orders(world.key) if found.uid == order.uid), None)
 
     async def _answer(self, world: World, now: datetime) -> None:

@@ -299,11 +299,6 @@ def test_no_promotion_begins_and_no_pod_starts_while_any_freeze_holds(spans):
     assert not isinstance(decision.step, CreateDeployment)
 
 
-# --- what is held of an adoption --------------------------------------------------------------------------------------
-
-CLONE = a_deployment("backend", "0.9.0", adopted_from="theirs")
-
-
 def test_a_rollback_that_is_ordered_asks_no_freeze():
     release = a_release().live("2.0.0").retained("1.0.0")
     revision = release.world().memory.live.stack.revision
@@ -316,6 +311,11 @@ def test_what_was_retained_for_long_enough_retires_in_a_freeze():
     release = a_release().promoted("2.0.0", hours_ago=25)
     frozen = release.having(freezes=(a_freeze(),))
     assert decide(frozen.world(), NOW).reason == decide(release.world(), NOW).reason == "Retired"
+
+
+# --- what is held of an adoption --------------------------------------------------------------------------------------
+
+CLONE = a_deployment("backend", "0.9.0", adopted_from="theirs")
 
 
 def plain(release=None, **changes):

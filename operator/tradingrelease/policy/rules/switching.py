@@ -45,8 +45,9 @@ def _no_way_back(world: World) -> str:
 def _ordered(world: World, act: Record, order: Order) -> Record:
     said = f": {order.reason}" if order.reason else ""
     text = f"half a switch undone: {order.action} ordered by ReleaseCommand {order.name}{said}"
-    back = replace(_back(world, act), because=text, latches=True, reason="Aborted")
-    return replace(back, order=order.uid, forced_at=order.forced_at)
+    return replace(
+        _back(world, act), because=text, order=order.uid, forced_at=order.forced_at, latches=True, reason="Aborted"
+    )
 
 
 def _lost(world: World, act: Record, text: str) -> Record:
