@@ -115,7 +115,8 @@ def test_blue_with_1_of_3_pods_takes_over_from_a_green_without_any(arena):
     state = arena.until(lambda s: len(ready(s, blue)) == 1, "one of 3 blue pods is ready")
     arena.until(stands_reduced, "the reduced target is shown")
     spoil(state.pods(state.selected("backend")))
-    state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
+    arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
+    state = arena.until(lambda s: s.endpoints("backend"), "the slices follow the Service's selector")
     assert len(state.endpoints("backend")) == 1
 
 

@@ -79,11 +79,15 @@ def _serving(world: World) -> Verdict:
     live = world.memory.live
     if live is None:
         return _false("NothingLive", "no revision is live yet")
+    dead = set(world.since)
+    if (world.conditions.get(Condition.SERVING) or {}).get("reason") == "NoEndpoint":
+        # A switch lets the age of this signal count anew. That somebody answers is said once the slices show it.
+        dead |= set(signals.deaths(world, live.stack))
     for name in live.stack.services:
         service = world.services.get(name)
         if service is None:
             return _false("ServiceMissing", f"Service {name} does not exist")
-        if signals.dead(name) in world.since:
+        if signals.dead(name) in dead:
             return _false("NoEndpoint", f"Service {name} has no ready endpoint")
     return _true("EndpointsReady", f"version {live.stack.version} answers on {len(live.stack.services)} Service(s)")
 

@@ -51,7 +51,7 @@ def _signals(world: World) -> Iterator[str]:
     live = world.memory.live
     if live is None:
         return
-    yield from _deaths(world, live.stack)
+    yield from deaths(world, live.stack)
     if where := asks_blue(world.memory):
         yield asking_blue(where)
     if unfinished(world) is None and not unread(world):
@@ -66,7 +66,8 @@ def _signals(world: World) -> Iterator[str]:
         yield ROLLBACK_ASKED
 
 
-def _deaths(world: World, live: Stack) -> Iterator[str]:
+def deaths(world: World, live: Stack) -> Iterator[str]:
+    """Yield `dead` of each Service that selects its part of a live stack and has no ready endpoint now."""
     for member in live.members:
         deployment = world.deployment(member.name, member.revision)
         # A component that wants no replicas is not dead.

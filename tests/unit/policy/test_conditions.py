@@ -127,6 +127,13 @@ def test_a_live_service_without_a_ready_endpoint_does_not_serve():
     assert said(world, SERVING) == [("False", "NoEndpoint")]
 
 
+def test_after_an_outage_it_serves_again_once_the_slices_show_it_and_not_once_traffic_was_moved():
+    out = {Condition.SERVING: {"status": "False", "reason": "NoEndpoint"}}
+    moved = a_release().live().having(conditions=out, since={}, endpoints={}).world()
+    assert said(moved, SERVING) == [("False", "NoEndpoint")]
+    assert said(a_release().live().having(conditions=out, since={}).world(), SERVING) == [("True", "EndpointsReady")]
+
+
 @pytest.mark.parametrize("cause", [Cause.PROMOTE, Cause.ROLLBACK])
 def test_half_a_switch_is_not_promoted(cause):
     world = switching(cause)
