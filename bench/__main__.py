@@ -109,6 +109,8 @@ def _report(size: dict[str, Any], pairs: list[Pair]) -> int:
         _print_size(size)
     for how, figures in size.get("takeover", {}).items():
         print(f"takeover after {how:<12} p50 {figures['p50_s']} s, p99 {figures['p99_s']} s   (n={figures['n']})")
+        bound = takeover.BOUNDS[how]
+        missed += [f"takeover after {how}: p99 {figures['p99_s']} s > {bound} s"] if figures["p99_s"] > bound else []
     result["missed"] = missed
     file = STATE / "bench.json"
     file.write_text(json.dumps(result, indent=2) + "\n")

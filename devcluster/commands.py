@@ -147,7 +147,7 @@ def control_plane(argv: Sequence[str]) -> int:
 def build(argv: Sequence[str]) -> int:
     """Build programs into the cache ahead of time, or fetch them from Debian (prometheus, packages); prints where."""
     parser = _parser("build", build)
-    choices = ["control-plane", "node", "base", "helm", "network-policies", "prometheus", "packages"]
+    choices = ["control-plane", "node", "base", "helm", "helm-3", "network-policies", "prometheus", "packages"]
     parser.add_argument("what", choices=choices)
     parser.add_argument("names", nargs="*", metavar="PACKAGE", help="for packages: which of Debian, as they are")
     parser.add_argument("--k8s", default=os.environ.get("K8S") or None)
@@ -165,6 +165,7 @@ def build(argv: Sequence[str]) -> int:
         "node": lambda: node_image.node(version)[0],
         "base": lambda: node_image.base()[0],
         "helm": binaries.helm,
+        "helm-3": binaries.helm_3,
         "network-policies": binaries.kube_network_policies,
     }[options.what]())  # fmt: skip
     return 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WITHIN = 30.0
+WITHIN = 90.0
 CANARY = "t0psecretcanary0000000000"
 """Stands in every URL, and must be told nowhere."""
 

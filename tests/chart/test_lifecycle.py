@@ -9,6 +9,7 @@ import yaml
 from devcluster.cluster import ControlPlane
 from tests.apiserver import Server
 from tests.chart.helm import CHART, ROOT
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.apiserver
 
@@ -95,7 +96,7 @@ def test_an_uninstalled_chart_leaves_its_crds_and_every_release_and_nothing_else
 
     assert "serves the whole cluster" in told
     assert len(everything - names_of_crds()) >= 15
-    assert place.made() == names_of_crds()
+    eventually(lambda: place.made() == names_of_crds(), place.made)
     assert place.stored()["metadata"] == stored["metadata"]
     assert place.server.kubectl("get", "serviceaccounts,leases", "-n", NAMESPACE, "-o", "name").split() == [
         "serviceaccount/default"
@@ -111,7 +112,7 @@ def test_helm_3_installs_upgrades_and_takes_away_the_same(helm_3, plane):
     place.done(f"uninstall {NAME}", chart=None)
     place.server.kubectl("wait", "--for=delete", "deployment", "--all", "-n", NAMESPACE, "--timeout=60s")
 
-    assert place.made() == names_of_crds()
+    eventually(lambda: place.made() == names_of_crds(), place.made)
     assert place.stored()["metadata"] == stored["metadata"]
 
 
@@ -162,12 +163,11 @@ def test_confined_to_namespaces_it_loses_its_rights_elsewhere(place):
     for name in ("shop", "payments", "other"):
         place.server.kubectl("create", "namespace", name)
     place.install()
-    everywhere = place.may("patch", "services", "other")
+    eventually(lambda: place.may("patch", "services", "other"))
     place.done(f"upgrade {NAME}", values={"namespaces": ["shop", "payments"]})
 
-    assert everywhere
-    may = [place.may("patch", "services", name) for name in ("shop", "payments", "other", NAMESPACE)]
-    assert may == [True, True, False, False]
+    names = ("shop", "payments", "other", NAMESPACE)
+    eventually(lambda: [place.may("patch", "services", name) for name in names] == [True, True, False, False])
     assert not place.may("list", "tradingreleases.tradingplatform.io", "other")
 
 
@@ -179,6 +179,6 @@ def test_two_installations_live_side_by_side(place):
     place.install(second, values=CLUSTER_WIDE | {"namespaces": ["payments"]})
     place.done(f"uninstall {second}", chart=None)
 
-    assert place.made(second) == set()
+    eventually(lambda: place.made(second) == set(), lambda: place.made(second))
     assert f"deployment.apps/{NAME}" in place.made()
     assert names_of_crds() <= place.made()

@@ -230,7 +230,8 @@ class Arena:
         waited = time.monotonic() - began
         assert state is not None, f"after {waited:.0f} s it is not so that {what}\n{self.summary()}"
         # Watches are not told in step: what was stored before that state, and was told after it, belongs to it.
-        self._hear(self.recorder.stored("TradingRelease"))
+        for kind in ("TradingRelease", "ReleaseCommand", "Service", "EndpointSlice", "Event"):
+            self._hear(self.recorder.stored(kind))
         whole = self.recorder.state_at(state.version)
         return whole if holds(whole) else state
 

@@ -11,7 +11,7 @@ from tests.e2e.arena import Arena
 from tests.oracle import State
 
 UNREADY = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1,
-                              "failureThreshold": 1}}  # fmt: skip
+                              "failureThreshold": 1, "timeoutSeconds": 3}}  # fmt: skip
 """Of a container: who fails its health check is not ready either."""
 
 _CRASHABLE = (
@@ -41,6 +41,14 @@ def greedy(app: str = "backend", version: str = "1", **container: Any) -> Json:
     """Return a template whose pods take more memory than they may once /tmp/eat is there."""
     limits = {"limits": {"memory": "64Mi"}}
     return builders.template(app, version, command=["sh", "-c", _GREEDY], resources=limits, **container)
+
+
+def full(arena: Arena) -> None:
+    """Let a quota allow one pod; return when it counts those that are there."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
+    arena.apply(quota)
+    used = lambda: (arena.api.get("ResourceQuota", "full") or {}).get("status", {}).get("used")  # noqa: E731 - once
+    arena.poll(used, "the quota counts", 20)
 
 
 def touch(arena: Arena, pod: Json, file: str) -> None:

@@ -106,7 +106,7 @@ def test_the_api_servers_own_words_about_a_template_arrive_within_a_moment(arena
     state = arena.go_live("1")
     first = state.selected("backend")
     arena.apply(release("2", component(pods=template(version="2", **wrong))))
-    state = arena.until(refused("InvalidTemplate"), "it is refused", 5)
+    state = arena.until(refused("InvalidTemplate"), "it is refused", 15)
     assert words in state.condition("Accepted")["message"]
     assert state.selected("backend") == first
     assert not state.is_true("Ready")

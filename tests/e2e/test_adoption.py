@@ -1,6 +1,7 @@
 """What serves today is brought under a release without a moment in which an unverified pod serves."""
 
 from tests.e2e.builders import component, deployment, release, service, template
+from tests.e2e.faults import full
 from tests.oracle import label
 
 
@@ -94,8 +95,7 @@ def test_the_clone_follows_the_old_deployments_size_both_ways_until_the_selector
 def test_a_clone_that_does_not_come_up_is_fenced_away_and_a_spec_change_or_retry_tries_again(arena):
     arena.apply(service(), deployment())
     arena.until(lambda s: s.endpoints("backend"), "version 1 serves")
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
-    arena.apply(quota)
+    full(arena)
     for version in ("2", "3"):  # 3: a spec change tries again
         arena.apply(release(version, component(version=version, progressDeadline="8s")))
         state = arena.until(

@@ -95,6 +95,12 @@ def slack(shop, access, tmp_path):
     assert TOKEN not in shop.arena.operator.log.read_text(errors="replace") + shop.arena.operator.metrics()
 
 
+def is_told(state):
+    """Whether the team was told of the newest transition, and status says so."""
+    status = state.status()
+    return (status.get("notified") or {}).get("team") == status["transitions"][0]["number"]
+
+
 def said_on_slack(slack):
     """Return the texts that Slack took, oldest first: one for each transition."""
     taken = (request.json for request in slack.got(TOKEN, took=True))
@@ -143,6 +149,7 @@ def test_a_release_goes_by_the_whole_checklist_in_its_order(shop, slack):
     assert places == sorted(places), told
     assert "To roll back to version 1:" in told
     assert "create -f -" in told
+    arena.until(is_told, "status says that the team was told of all", 40)
     arena.settled(3)
 
 

@@ -16,15 +16,15 @@ NO_ERROR = "response.status == 200 && response.json.version == release.version &
 
 
 def orders(expect=NO_ERROR, **fields):
-    """Return a check that asks for orders every second."""
+    """Return a check that asks for orders every two seconds."""
     return {
-        "name": "orders", "interval": "1s", "timeout": "1s", "failureLimit": 2, "successLimit": 2,
+        "name": "orders", "interval": "2s", "timeout": "2s", "failureLimit": 2, "successLimit": 2,
         "inconclusiveLimit": 3, "http": ORDERS | {"expect": expect},
     } | fields  # fmt: skip
 
 
 def query(text, expect, name="errors", **fields):
-    """Return a check that asks Prometheus every second."""
+    """Return a check that asks Prometheus every two seconds."""
     asked = {"query": text, "expect": expect}
     return orders(http=None, name=name, prometheus=asked, **fields)
 
@@ -58,7 +58,7 @@ def prometheus(arena):
 
 
 @pytest.mark.parametrize(
-    ("mood", "words"), [("lie", "HTTP 200, expect is false"), ("hang", "no answer within 1 s"), ("broken", "HTTP 500")]
+    ("mood", "words"), [("lie", "HTTP 200, expect is false"), ("hang", "no answer within 2 s"), ("broken", "HTTP 500")]
 )
 def test_green_whose_check_fails_never_gets_traffic(arena, mood, words):
     """Its pods are Ready and healthy; one of them answers 200 with an error in it, one not at all."""
@@ -73,9 +73,9 @@ def test_green_whose_check_fails_never_gets_traffic(arena, mood, words):
 
 def test_green_is_judged_and_not_blue_through_every_switch(arena):
     """Blue lies. One answer of blue taken for green's would fail the attempt, or roll back."""
-    strict = checks(orders(failureLimit=1))
+    strict = checks(orders(failureLimit=1, interval="3s", timeout="3s"))  # one late answer would fail it as well
     first(arena, "1", part("1", moody(version="1", mood="lie"), replicas=2))
-    watch = {"for": "12s", "deadAfter": "3s"}
+    watch = {"for": "20s", "deadAfter": "3s"}
     go_live(arena, "2", part("2", moody(version="2"), replicas=2), checks=strict, watch=watch)
     assert [s["cause"] for s in arena.switches()] == ["Promote", "Promote"]
     assert arena.operator.measured("http", "Failed") == 0
@@ -169,7 +169,7 @@ def test_a_pod_that_is_killed_for_its_memory_rolls_back_and_says_so(arena):
 def test_a_pod_that_loses_its_readiness_for_a_moment_rolls_back_where_that_is_not_allowed(arena):
     steady = checks({"name": "steady", "pods": {"readinessFlaps": 0}})
     probe = {"exec": {"command": ["test", "!", "-e", "/tmp/unready"]}, "periodSeconds": 1, "failureThreshold": 1}
-    pods = template(version="2", readinessProbe=probe)
+    pods = template(version="2", readinessProbe=probe | {"timeoutSeconds": 5})
     first(arena, "1", part("1"))
     state = switch_to(arena, "2", part("2", pods, health=None, replicas=2), checks=steady)
     touch(arena, state.pods(state.selected("backend"))[0], "/tmp/unready")
@@ -212,12 +212,12 @@ def test_green_that_answers_as_badly_as_blue_did_stays(arena, prometheus):
     with arena.load("backend", rate=40):
         eventually(lambda: (prometheus.value(errors) or 0) > 0.8, lambda: "blue fails nearly always", 60)
         worse = checks(query(WORSE, "result < 0.4", during=["Watch"], initialDelay="3s", failureLimit=3))
-        switch_to(arena, "2", failing_after("1", "2"), checks=worse, watch={"for": "12s", "deadAfter": "3s"})
+        switch_to(arena, "2", failing_after("1", "2"), checks=worse, watch={"for": "30s", "deadAfter": "3s"})
         arena.until(lambda s: verdicts(s, "live") == {"errors": "Passed"}, "green answers no worse", 30)
         measured = [
             v for names, v in arena.operator.samples("tradingrelease_check_value") if names["check"] == "errors"
         ]
-        state = arena.until(lambda s: s.ready("2"), "version 2 is proven", 60)
+        state = arena.until(lambda s: s.ready("2"), "version 2 is proven", 90)
     assert [value < 0.4 for value in measured] == [True]
     assert [entry["verdict"] for entry in state.status()["history"][0]["checks"]] == ["Passed"]
 

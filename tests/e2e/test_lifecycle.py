@@ -124,6 +124,7 @@ def test_what_is_retained_goes_after_its_time_with_a_fence_first(arena):
     assert state.retained() == ["1"]
     state = arena.until(lambda s: of_version(s, "1") is None, "version 1 is retired", 60)
     assert state.retained() == []
+    arena.catch_up()
     gone = next(e for e in arena.recorder.history() if e.kind == "Deployment" and e.change == "DELETED")
     last = arena.recorder.state_at(gone.version - 1)
     assert list(not_void(last, last.get("Deployment", gone.name))) == [], "the fence came before"
@@ -134,10 +135,10 @@ def test_what_is_retained_goes_after_its_time_with_a_fence_first(arena):
 
 def test_retention_that_ends_while_the_operator_is_down_is_kept_up_with_at_its_start(arena):
     first(arena, "1", retain={"for": "10s", "revisions": 1})
-    state = go_live(arena, "2", retain={"for": "10s", "revisions": 1}, watch={"for": "1s", "deadAfter": "3s"})
+    state = go_live(arena, "2", retain={"for": "20s", "revisions": 1}, watch={"for": "1s", "deadAfter": "3s"})
     assert state.retained() == ["1"]
     arena.operator.stop()
-    arena.never(lambda s: of_version(s, "1") is None, "anybody retires it", 12)
+    arena.never(lambda s: of_version(s, "1") is None, "anybody retires it", 22)
     arena.operator.start()
     state = arena.until(lambda s: of_version(s, "1") is None and s.retained() == [], "it is retired", 60)
     arena.until(lambda s: s.ready("2") and s.endpoints("backend"), "version 2 serves on")
@@ -231,7 +232,13 @@ def after_a_rollback(arena, **spec):
     first(arena, "1", **spec)
     state = switch_to(arena, "2", part("2", breakable(version="2")), **spec)
     spoil(state.pods(state.selected("backend")))
-    arena.until(lambda s: s.live() == "1" and s.latched() == ["2"], "version 1 is live again", 60)
+    arena.until(lambda s: s.live() == "1" and s.latched() == ["2"] and is_reached(s), "version 1 serves again", 60)
+
+
+def is_reached(state):
+    """Whether the slices name the pods that the Service selects, and no others: they are told of after it."""
+    pods = {pod["metadata"]["name"] for pod in state.pods(state.selected("backend"))}
+    return state.endpoints("backend") == pods != set()
 
 
 PHASES = [adopting, deploying, verifying, watching, proven, after_a_rollback]
@@ -271,7 +278,8 @@ def test_deletion_with_keep_leaves_traffic_and_what_served(arena, phase, down):
     selected, keeps, served = before.selected("backend"), kept(before), before.endpoints("backend")
     delete_release(arena, down=down)
     state = arena.until(
-        lambda s: not label(s.get("Service", "backend"), RELEASE) and not ours(s) and set(names(s)) == set(keeps),
+        lambda s: not label(s.get("Service", "backend"), RELEASE) and not ours(s) and set(names(s)) == set(keeps)
+        and s.endpoints("backend") == served,
         "what never served is swept, what is owned goes, the Service is free", 60,
     )  # fmt: skip
     assert state.selected("backend") == selected

@@ -137,6 +137,7 @@ def test_forced_applies_of_another_manager_cost_no_request_and_no_loop(arena):
     if not names_people():
         arena.expect_violation("S1", "lost its revision key")
     with keeper, arena.load("backend", rate=60) as load:
+        arena.settled(1)
         before = arena.operator.writes()
         for number in range(FORCED):
             forced = service("backend")

@@ -23,7 +23,7 @@ from tests.e2e.scenes import (
 )
 from tests.oracle import switch_record
 
-AT_ONCE = 5.0
+AT_ONCE = 15.0
 """Seconds: far below the product's 5 min, far above what an idle machine needs (well under one)."""
 NEVER_READY = {"readinessProbe": {"httpGet": {"path": "/no-such-page", "port": "http"}}}
 
@@ -99,6 +99,7 @@ def test_a_rollback_by_command_is_one_patch_per_service_at_once_and_in_reverse(a
         lambda s: s.live() == "1" and answered(s, name) and s.condition("Promoted")["reason"] == "NotLive", "it is done"
     )
     assert state.order(name)["phase"] == "Done"
+    arena.catch_up()
     history = [e for e in arena.recorder.history() if e.version > before]
     given = next(e for e in history if e.kind == "ReleaseCommand")
     patches = [e for e in history if e.kind == "Service" and e.name in services]
@@ -140,11 +141,11 @@ def test_the_old_manifest_applied_again_is_a_rollback_that_latches_nothing(arena
 def test_a_latched_spec_applied_again_does_nothing_and_a_corrected_health_path_does(arena):
     first(arena, "1")
     wrong = HEALTH | {"httpGet": {"path": "/no-such-page", "port": "http"}}
-    arena.apply(release("2", part("2", health=wrong, progressDeadline="8s"), watch=SHORT))
+    arena.apply(release("2", part("2", health=wrong, progressDeadline="20s"), watch=SHORT))
     state = arena.until(lambda s: s.latched() == ["2"], "version 2 failed", 60)
     assert reason(state, "2") == "DeadlineExceeded"
     assert "HTTP 404" in state.status()["latched"][0]["message"]
-    arena.apply(release("2", part("2", health=wrong, progressDeadline="8s", replicas=2), watch=SHORT))
+    arena.apply(release("2", part("2", health=wrong, progressDeadline="20s", replicas=2), watch=SHORT))
     arena.until(lambda s: s.seen_generation(), "the same revision again is seen")
     arena.never(lambda s: s.candidate(), "a latched version is tried again", 6)
     state = arena.now

@@ -101,7 +101,7 @@ def test_half_a_switch_that_was_refused_for_long_is_completed_soon_after(arena, 
         arena.until(lambda s: s.selected("backend") != live.selected("backend"), "the first Service moved", 90)
         arena.poll(lambda: arena.operator.errors() >= REFUSALS, "it was refused again and again", 60)
         arena.poll(lambda: arena.operator.errors() >= REFUSALS + 2, "it is tried every few seconds", 20)
-        state = arena.until(lambda s: s.condition("Stalled")["reason"] == "SwitchRefused", "people are told", 5)
+        state = arena.until(lambda s: s.condition("Stalled")["reason"] == "SwitchRefused", "people are told", 15)
         assert (state.status()["phase"], state.live(), state.is_true("Stalled")) == ("Stalled", "1", True)
         assert "Service engine" in state.condition("Ready")["message"]
     arena.until(lambda s: s.ready("2"), "version 2 is live", 60)

@@ -29,7 +29,7 @@ def body(name, version, *, mood=None, watch=SHORT):
     app = APPS[name]
     pods = template(app, version, drain=True) if mood is None else moody(app, version, mood, drain=True)
     asked = {} if mood is None else {"health": ASKS_ORDERS}
-    return release(version, component(app, pods=pods, **asked), name=name, watch=watch)
+    return release(version, component(app, pods=pods, progressDeadline="10m", **asked), name=name, watch=watch)
 
 
 def standing(state):

@@ -32,7 +32,9 @@ def test_green_whose_health_fails_on_some_of_3_pods_after_the_switch_is_left_for
     state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
     assert reason(state, "2") == "HealthFailed"
     assert outcome(state, "2") == "RolledBack"
-    assert len(state.endpoints("backend")) == 3
+    blue = {pod["metadata"]["name"] for pod in state.pods(state.selected("backend"))}
+    arena.until(lambda s: s.endpoints("backend") == blue, "the slices name blue's pods")
+    assert len(blue) == 3
     assert len(arena.switches()) == 3, "one switch each way, and the first"
     assert arena.said("RolledBack")
 
@@ -44,7 +46,7 @@ def test_green_whose_pods_all_become_unready_after_the_switch_is_left_after_dead
     spoil(state.pods(green))
     dead = arena.until(lambda s: not s.endpoints("backend"), "green has no ready endpoint")
     back = arena.until(lambda s: s.selected("backend") != green, "blue is selected", 60)
-    assert 2.5 < back.seen - dead.seen < 12, "deadAfter is 3 s"
+    assert 2 < back.seen - dead.seen < 20, "deadAfter is 3 s"
     state = arena.until(lambda s: rolled_back(s, "2", to="1"), "version 1 is live again", 60)
     assert reason(state, "2") == "NoEndpoint"
     assert "confirmed by a direct read" in arena.operator.tail(2000)
@@ -127,7 +129,7 @@ def test_a_bad_release_soon_after_a_good_one_fails_in_its_own_time_and_goes_back
     arena.apply(release("3", part("3", never, progressDeadline="6s")))
     begun = arena.until(lambda s: s.candidate() == "3", "version 3 is tried")
     state = arena.until(lambda s: s.latched() == ["3"], "version 3 failed", 30)
-    assert 5 < state.seen - begun.seen < 15, "its own progressDeadline, whatever is retained"
+    assert 5 < state.seen - begun.seen < 25, "its own progressDeadline, whatever is retained"
     assert reason(state, "3") == "DeadlineExceeded"
     assert state.retained() == ["1"]
     state = switch_to(arena, "4", part("4", breakable(version="4")))
@@ -147,7 +149,7 @@ def test_a_crash_in_the_watch_rolls_back_and_green_goes_to_zero_5_s_after_blue_i
     gone = arena.until(lambda s: of_version(s, "2")["spec"]["replicas"] == 0, "green is scaled to zero", 30)
     back = arena.recorder.state_at(arena.switches()[-1]["version"])
     stayed = written_at(of_version(gone, "2")) - written_at(back.get("Service", "backend"))
-    assert 5 <= stayed.total_seconds() < 12, "whole seconds, rounded down: 5 s are never fewer"
+    assert 5 <= stayed.total_seconds() < 20, "whole seconds, rounded down: 5 s are never fewer"
     assert arena.said("RolledBack")
 
 

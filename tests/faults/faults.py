@@ -54,8 +54,8 @@ class Nothing(Fault):
     """What its end is held against: the "same" end and counts as those of a clean run, or only how the scenario "ends"."""
     ends: ClassVar[Callable[[State], bool] | None] = None
     """What certainly holds in the end, where that is something else than what the scenario ends in."""
-    allows: ClassVar[tuple[str, ...]] = ()
-    """Invariants that the fault itself breaks."""
+    allows: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Invariants that the fault itself breaks: each with words of what is then said."""
     blind: ClassVar[int] = 0
     """How many times more than in a clean run an object may come and go, since the operator could not know better."""
     lasts: ClassVar[float] = 0.0
@@ -263,8 +263,9 @@ class Held(AtWrite):
 
     @classmethod
     def ways(cls, place: str) -> int:
-        """Let a switch land at every moment: it is the write that can take traffic away."""
-        return len(cls.LANDS) if " switch #" in place else 1
+        """Let what can take traffic away land at every moment: a switch, a size, a deletion."""
+        takes = " switch #" in place or " scale " in place or place.startswith("DELETE deployments/")
+        return len(cls.LANDS) if takes else 1
 
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
@@ -293,12 +294,25 @@ class Held(AtWrite):
 
 
 class Twice(AtWrite):
-    """The write is delivered twice; the operator hears the first answer."""
+    """The write is delivered twice: at once, or again when all has come to rest. The operator hears the first answer."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._late = chosen(plan, "at once", "at rest") == "at rest"
+        self._again: Send | None = None
 
     async def strike(self, request, send):
         answer = await send()
-        await send()
+        if self._late:
+            self._again = send
+        else:
+            await send()
         return answer
+
+    async def at_rest(self):
+        again, self._again = self._again, None
+        if again:
+            await again()
 
 
 class Slow(AtWrite):

@@ -1,6 +1,7 @@
 """Keeps one operator running, as a kubelet does: when it ends it is started anew, until it is released."""
 
 import json
+import signal
 import threading
 import time
 import urllib.request
@@ -12,6 +13,8 @@ from pathlib import Path
 from tests.e2e.process import free_port, settings
 from tests.faults.nursery import Child, Nursery
 
+GOES_ON_PURPOSE = "exiting, to be started anew"
+"""The last words of an operator that ends so that it is started anew (`app.main`)."""
 MOST_STARTS = 20
 """More than any plan needs: an operator that ends again and again is a defect."""
 
@@ -22,6 +25,9 @@ class Keeper:
     def __init__(self, nursery: Nursery, env: dict[str, str], log: Path, told: Callable[[str], None]) -> None:
         self.log = log
         self.exits: list[int] = []
+        self.crashes: list[str] = []
+        """Ends that nobody wanted: neither killed by the plan, nor said by the operator to be on purpose."""
+        self._kills = 0
         self.starts = 0
         self._nursery, self._env, self._told = nursery, env, told
         self._child: Child | None = None
@@ -54,6 +60,7 @@ class Keeper:
     def kill(self) -> None:
         """End it as a lost node does; it is started anew."""
         if self._child:
+            self._kills += 1
             self._child.kill()
 
     def release(self) -> None:
@@ -91,6 +98,9 @@ class Keeper:
     def _ended(self, code: int) -> None:
         self._told("STOPPED")
         self.exits.append(code)
+        killed = code == -signal.SIGKILL and len([c for c in self.exits if c == code]) <= self._kills
+        if not (self._released or killed or (code == 1 and any(GOES_ON_PURPOSE in line for line in self.words(3)))):
+            self.crashes.append(f"exit code {code}")
         if not self._released and self.starts < MOST_STARTS:
             self.start()
 

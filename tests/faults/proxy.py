@@ -215,8 +215,11 @@ class Asked:
 class Proxy:
     """One operator's wire. `arm` begins to count and to record; before it the fault is not asked."""
 
-    def __init__(self, upstream: Upstream, names: Names) -> None:
+    def __init__(self, upstream: Upstream, names: Names, namespace: str) -> None:
         self.names = names
+        self.strays: set[str] = set()
+        """Requests that are none of a release of the namespace (S7)."""
+        self._namespace = namespace
         self.fault: Fault | None = None
         self.writes: list[Write] = []
         self.events: list[str] = []
@@ -259,6 +262,8 @@ class Proxy:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         place, query = Place.of(request.path), dict(request.query)
+        if place.plural == "secrets" or (place.name and place.namespace != self._namespace):
+            self.strays.add(f"{request.method} {request.path}")
         if barred := self.fault.barred(request) if self.fault else None:
             return web.Response(status=barred.status, body=barred.body, headers=barred.headers)
         try:

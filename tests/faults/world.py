@@ -123,7 +123,7 @@ class ServiceEdited(World):
     """Somebody takes our key out of a Service's selector."""
 
     compares = "ends"
-    allows = ("S1",)
+    allows = (("S1", "lost its revision key"),)
 
     async def happen(self):
         await self.patch("services/backend", {"spec": {"selector": {REVISION: None}}})
@@ -132,7 +132,7 @@ class ServiceEdited(World):
 class ServiceReplaced(World):
     """Somebody deletes a Service and creates it anew as its owner wrote it, without our mark."""
 
-    allows = ("S1",)
+    allows = (("S1", "lost its revision key"),)
     compares = "ends"
 
     async def happen(self):

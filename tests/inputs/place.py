@@ -5,6 +5,7 @@ What is recorded and how it is judged is shared with the end-to-end tests (`Aren
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tests.oracle import PROVEN, State, annotation
 
 IMAGE = "registry.example.com/backend"
 WRITES = frozenset({"create", "patch", "update", "delete"})
+MOST_WRITES, WRITES_A_SECOND = 100, 25
+MOST_LINES, LINES_A_SECOND = 300, 15
+"""Measured: at most 44 writes and 120 lines of one test, and 13 writes a second where release follows release."""
 
 
 class Place(Arena):
@@ -28,6 +32,7 @@ class Place(Arena):
         self._log_began = operator.log.stat().st_size
         self._pid = operator.pid
         self._ran: Json = {}
+        self._began = time.monotonic()
 
     def open(self) -> None:
         """Make the namespace and begin to record."""
@@ -132,6 +137,10 @@ class Place(Arena):
         lines = self.log_lines()
         wrong = [line for line in lines if line["level"] == "error" or "exception" in line]
         assert not wrong, f"{len(wrong)} errors, the first: {wrong[0]}"
+        seconds = time.monotonic() - self._began
+        writes = len(self.writes())
+        assert writes <= MOST_WRITES + seconds * WRITES_A_SECOND, f"{writes} writes in {seconds:.0f} s"
+        assert len(lines) <= MOST_LINES + seconds * LINES_A_SECOND, f"{len(lines)} lines of log in {seconds:.0f} s"
         broken = self.violations()
         assert not broken, "\n".join(map(str, broken))
 

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from tests.e2e.api import ApiError
 from tests.inputs.place import release
 
 HOOK, RELEASE = "tradingplatform.io/hook", "tradingplatform.io/release"
@@ -56,7 +57,7 @@ def test_no_hook_begins_while_the_pod_of_an_aborted_one_still_ends(place):
 
 def test_a_job_that_a_quota_forbids_is_told_of_and_the_next_version_goes_on(place):
     place.go_live("1")
-    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=5))
+    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=10))
     place.until(lambda s: s.candidate() == "2" and s.is_true("Accepted"), "the API server would take the Job", 20)
     quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     place.api.create({"apiVersion": "v1", "kind": "ResourceQuota"} | quota)
@@ -71,27 +72,40 @@ def test_a_job_that_a_quota_forbids_is_told_of_and_the_next_version_goes_on(plac
 
 @contextlib.contextmanager
 def unanswered(place, operation):
-    """Let the API server ask a webhook about Jobs of this namespace that nobody serves."""
+    """Let the API server ask a webhook about Jobs of this namespace that nobody serves.
+
+    It asks about ConfigMaps as well, which nobody but this test makes: so it is known when it asks.
+    """
     name = f"{place.namespace}-nobody"
     rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": [operation], "resources": ["jobs"]}
+    probe = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
     asked = {
-        "name": "jobs.example.com", "rules": [rule], "clientConfig": {"url": "https://127.0.0.1:9/jobs"},
+        "name": "jobs.example.com", "rules": [rule, probe], "clientConfig": {"url": "https://127.0.0.1:9/jobs"},
         "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}},
     }  # fmt: skip
     kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
     place.api.create(kind | {"metadata": {"name": name}, "webhooks": [asked]})
     try:
+        place.poll(lambda: _is_failing(place), "the webhook is asked", 20)
         yield
     finally:
         place.api.delete("ValidatingWebhookConfiguration", name)
+
+
+def _is_failing(place):
+    try:
+        place.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}, dryRun="All")
+    except ApiError as error:
+        return error.status == 500
+    return False
 
 
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
 def test_a_webhook_that_nobody_serves_is_told_of_and_waited_for(place, operation):
     """The API server answers 500 then. Beside it the release goes on, and the Job runs once the webhook is gone."""
     place.go_live("1")
-    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=8))
+    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=10))
     place.until(lambda s: s.candidate() == "2" and s.is_true("Accepted"), "the API server would take the Job", 20)
     with unanswered(place, operation):
         state = place.until(lambda s: s.condition("Ready")["reason"] == "AdmissionFailing", "it is said", 30)
@@ -114,7 +128,7 @@ def test_a_spec_whose_job_a_webhook_cannot_be_asked_about_is_taken_once_it_can(p
 
 def test_a_job_whose_name_somebody_else_has_is_told_of_and_created_once_the_name_is_free(place):
     place.go_live("1")
-    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=5))
+    place.apply(with_hooks("2", hook("AfterSwitch"), minReadySeconds=10))
     state = place.until(lambda s: s.candidate() == "2", "it begins", 20)
     name = f"shop-migrate-{state.status()['candidate']['revision']}-1"
     pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "other:1"}]}

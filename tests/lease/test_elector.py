@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 
 import pytest
 import uvloop
@@ -14,7 +15,8 @@ from tradingrelease.cluster.lease import Elector, Pace
 from tests.apiserver import Server
 from tests.relay import Mode
 
-PACE = Pace.of(3.0)
+PACE = Pace.of(9.0)
+"""Long enough for a busy machine: whoever cannot renew in time loses its term, as it must."""
 NAMES = (f"lease-{n}" for n in itertools.count())
 
 
@@ -80,7 +82,7 @@ class Stage:
         self.api = api
         return peer, relay
 
-    async def until(self, holds, what, seconds=30.0):
+    async def until(self, holds, what, seconds=60.0):
         deadline = monotonic() + seconds
         while not holds():
             assert monotonic() < deadline, f"it did not come about that {what}"
@@ -128,19 +130,21 @@ def test_the_first_leads_and_goes_on_leading(on_stage):
             await stage.seen_twice()
         assert (first.leads, second.leads, first.terms) == (True, False, 1)
         lease = await stage.lease()
-        assert (lease["holderIdentity"], lease["leaseDurationSeconds"], lease["leaseTransitions"]) == ("peer-0", 3, 0)
+        assert (lease["holderIdentity"], lease["leaseDurationSeconds"], lease["leaseTransitions"]) == ("peer-0", 9, 0)
 
     on_stage(story)
 
 
-def test_who_ends_in_good_order_hands_over_before_the_lease_runs_out(on_stage):
+def test_who_ends_in_good_order_hands_over_before_the_lease_runs_out(on_stage, caplog):
+    caplog.set_level(logging.INFO)
+
     async def story(stage):
         first, _, second = await stage.two()
-        began = monotonic()
+        caplog.clear()
         await first.end()
         assert (await stage.lease())["holderIdentity"] in {"", "peer-1"}
         await stage.until(lambda: second.leads, "the second leads")
-        assert monotonic() - began < PACE.duration
+        assert [text.partition("; ")[2] for text in caplog.messages if "is ours" in text] == ["before: nobody"]
         assert (await stage.lease())["leaseTransitions"] == 1
 
     on_stage(story)
@@ -238,7 +242,7 @@ def test_who_is_sick_lets_a_healthy_peer_lead(on_stage):
 
 def test_a_holder_that_promised_to_be_slower_is_waited_for(on_stage):
     async def story(stage):
-        slow, _ = await stage.peer(pace=Pace.of(6.0))
+        slow, _ = await stage.peer(pace=Pace.of(18.0))
         await stage.until(lambda: slow.leads, "it leads")
         quick, _ = await stage.peer()
         await stage.seen_twice()

@@ -101,8 +101,8 @@ def _zero_is_no_delete(step: model.Retire, unique: str) -> writes.Requests:
     return None
 
 
-def _switches_only(held: int, version: int, record: model.Record) -> bool:
-    return held == version or record.cause in {Cause.REPAIR, Cause.UNDO}
+def _all_but(cause: Cause) -> Any:
+    return lambda held, version, record: held == version or record.cause is cause
 
 
 def _of_the_spec(target: model.Deployment) -> dict[str, int]:
@@ -192,8 +192,11 @@ def _status_alone(_: model.World, memory: model.Memory) -> model.Memory:
     return memory
 
 
-CARELESS = tuple(rule for rule in policy.URGENT if rule is not policy.given_up_serves_nobody)
-HASTY = tuple(rule for rule in policy.PROGRESS if rule is not policy.a_running_hook_ends_first)
+def _without(rules: str, rule: Any) -> tuple[ModuleType, str, Any]:
+    found = getattr(policy, rules)
+    assert rule in found
+    return policy, rules, tuple(kept for kept in found if kept is not rule)
+
 
 BUGS = (
     Bug("no precondition at all", "revert", ((writes, "guarded", _unguarded), (writes, "remove", _any_version)), "S1"),
@@ -210,7 +213,8 @@ BUGS = (
     Bug("fence without claim", "asked again", ((acts, "allows", _always), (acts, "claim", _no_claim)), "S1"),
     Bug("claim without fence", "revert", ((writes, "needs_fence", _never),), "S1"),
     Bug("scaling to zero outside the delete rule", "abort", ((writes, "retire", _zero_is_no_delete),), "S1"),
-    Bug("a drift repair or undo without a claim", "half way", ((acts, "allows", _switches_only),), "S1"),
+    Bug("an undo without a claim", "half way", ((acts, "allows", _all_but(Cause.UNDO)),), "S1"),
+    Bug("a drift repair without a claim", "redirected", ((acts, "allows", _all_but(Cause.REPAIR)),), "S1"),
     Bug(
         "a delete that looks only at its own spec's Services",
         "left out",
@@ -237,13 +241,34 @@ BUGS = (
         ((absorb, "ended_unswitched", _never),),
         "S2",
     ),
-    Bug("a late switch that nobody takes back", "abort at first", ((policy, "URGENT", CARELESS),), "S2"),
+    Bug(
+        "a late switch that nobody takes back",
+        "abort at first",
+        (_without("URGENT", policy.given_up_serves_nobody),),
+        "S2",
+    ),
+    Bug("a former candidate that nobody clears away", "revert", (_without("CHORES", policy.leftovers_go),), "S5"),
+    Bug(
+        "a Service that is written before it is marked",
+        "recreated",
+        (_without("URGENT", policy.what_serves_is_marked), _without("PROGRESS", policy.services_are_marked)),
+        "S6",
+    ),
+    Bug("a selector that nobody puts back", "redirected", (_without("URGENT", policy.selectors_are_ours),), "S10"),
+    Bug(
+        "a selector that nobody puts back, and no word of it",
+        "redirected",
+        (_without("URGENT", policy.selectors_are_ours),),
+        "liveness",
+    ),
     Bug("evidence carried over to another revision", "another revision", _scopes(_one_scope), "S2"),
     Bug("evidence carried over to another attempt", "another attempt", _scopes(_scope_of_revision), "S2"),
     Bug("a Job that is gone is made again", "migration", ((hooks, "_followed", _made_again),), "hook"),
     Bug("a Job that may run before its uid is stored", "migration", ((hooks, "job", _may_run_at_once),), "hook"),
     Bug("a Job that is not seen is said to be gone", "unseen Job", ((hooks, "_job_ended", _gone_unless_seen),), "hook"),
-    Bug("a migration that is superseded", "migration", ((policy, "PROGRESS", HASTY),), "hook"),
+    Bug(
+        "a migration that is superseded", "migration", (_without("PROGRESS", policy.a_running_hook_ends_first),), "hook"
+    ),
     Bug(
         "an approval that counts for any attempt, asked for or not",
         "approval",

@@ -255,6 +255,13 @@ def asking_people() -> State:
     return until(moves.apply(state, two), Play(), lambda s: decided(s).reason == "ApprovalPending")
 
 
+def watched() -> State:
+    """Return 2.0.0 in a long watch, and nothing left to do: a proven 1.0.0 is retained, the preview is gone."""
+    state = until(beginning(spec(V1)), Play(), proven)
+    state = until(moves.apply(state, spec(V2, watch={"for": "1h", "deadAfter": "5s"})), Play(), live)
+    return until(state, Play(), lambda s: not any(service.preview_of for service in s.services))
+
+
 def first_release() -> State:
     """Return the moment before the very first switch: nothing is live."""
     return until(beginning(spec(V1)), Play(), about_to_switch)
@@ -342,6 +349,20 @@ SCOPES: dict[str, Scope] = {
             retiring,
             Play(edits=(spec(V1),)),
             {"hold Retire": 1, "tick": 1},
+        ),
+        Scope(
+            "redirected",
+            "others make a Service select blue, which is put back late, and a person orders a rollback meanwhile",
+            watched,
+            Play(orders=(Action.ROLLBACK,), prompt=True, others_select=component_revision(V1)),
+            {"redirect": 1, "hold Switch": 1, "tick": 2},
+        ),
+        Scope(
+            "recreated",
+            "others delete the Service of a release that is about to be switched, and make it again without our mark",
+            switching,
+            Play(prompt=True),
+            {"recreate": 1, "tick": 1},
         ),
         Scope(
             "retention",

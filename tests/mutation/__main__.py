@@ -163,10 +163,10 @@ def within(mutant: Mutant) -> bool:
 
 
 def digest() -> str:
-    """Return what every answer depends on: the code and the tests."""
-    files = sorted(
-        f for folder in ("operator", "tests") for f in (ROOT / folder).rglob("*") if f.suffix in {".py", ".txt"}
-    )
+    """Return what every answer depends on: the code, the tests that may notice, and what those are built from."""
+    wholes = (ROOT / folder for folder in ("operator", "tests/unit", "tests/golden", "tests/mutation"))
+    found = [*(ROOT / "tests").glob("*"), *(f for folder in wholes for f in folder.rglob("*"))]
+    files = sorted(f for f in found if f.suffix in {".py", ".txt"})
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()
 
 

@@ -468,6 +468,15 @@ def test_a_newer_failure_of_the_component_pushes_the_older_one_out():
     assert going(replace(world, since=newest)) is None
 
 
+def test_of_two_that_failed_at_one_time_the_one_that_was_made_later_stays():
+    world = a_release().live("1.0.0").failed("2.0.0", minutes_ago=1).failed("3.0.0", minutes_ago=1).world()
+    later = deployment(world, a_deployment(version="3.0.0"), created_at=NOW)
+    both = idle(GREEN) | idle(a_deployment(version="3.0.0"))
+    assert going(replace(later, since=both)) == (GREEN.name, True, False)
+    assert going(replace(deployment(world, GREEN, created_at=NOW), since=both))[0] != GREEN.name
+    assert going(replace(world, since=both)) is not None, "made in one second as well"
+
+
 def test_the_newest_failure_of_a_deployment_counts():
     """It failed in two revisions of one template."""
     world = failed(ago=20)

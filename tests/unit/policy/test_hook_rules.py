@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tradingrelease.policy import acts
+from tradingrelease.policy import acts, signals
 from tradingrelease.policy.model import (
     ConfirmGone,
     CreateJob,
@@ -100,6 +100,34 @@ def test_a_pod_is_named_where_its_job_is_gone_or_on_its_way(job, named):
     decision = green(replace(world, pods=(*world.pods, pod_of(earlier))))
     assert (type(decision.step), decision.reason) == (Rest, "HookRunning")
     assert decision.because.startswith(f"hook migrate of version 2.0.0 waits: {named} ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason", "stalled"),
+    [(0, "HookRunning", False), (299, "HookRunning", False), (300, "HookPodStuck", True), (3000, "HookPodStuck", True)],
+)
+def test_a_pod_that_was_told_to_end_is_waited_for_five_minutes_before_a_person_is_told(seconds, reason, stalled):
+    earlier = a_job("x", name="earlier", uid="earlier", suspended=False)
+    pod = replace(pod_of(earlier), terminating=True)
+    world, _ = begun(a_hook())
+    since = {**world.since, signals.ending(pod.uid): NOW - seconds * SECOND}
+    held = green(replace(world, pods=(*world.pods, pod), since=since))
+    assert (type(held.step), held.reason, held.stalled) == (Rest, reason, stalled)
+    assert held.look_again == (None if stalled else (300 - seconds) * SECOND)
+
+
+def test_a_pod_that_nobody_told_to_end_has_no_time_at_which_to_look_again():
+    earlier = a_job("x", name="earlier", uid="earlier", suspended=False)
+    world, _ = begun(a_hook())
+    held = green(replace(world, pods=(*world.pods, pod_of(earlier))))
+    assert (held.reason, held.look_again) == ("HookRunning", None)
+
+
+def test_beside_no_live_nobody_is_asked_whether_a_hook_harmed_it():
+    """What a hook before the first release of all did can harm no blue."""
+    done = HookRun("migrate", Moment.BEFORE_GREEN, Progress.SUCCEEDED, started_at=NOW, finished_at=NOW)
+    assert green(begun(a_hook(), run=done, live="")[0]) is None
+    assert green(begun(a_hook(), run=done)[0]).reason == "AskingBlue"
 
 
 # --- how a run begins -------------------------------------------------------------------------------------------------
@@ -214,6 +242,16 @@ def test_only_the_very_job_that_is_remembered_is_started_and_it_alone_is_looked_
     decision = rules.a_hook_begun_runs(world, NOW)
     assert (decision and type(decision.step)) == step
     assert decision is None or decision.rule == "a_hook_begun_runs"
+
+
+@pytest.mark.parametrize(("ago", "step"), [(1, Rest), (9, Rest), (10, StartJob), (11, StartJob)])
+def test_a_start_that_was_refused_is_tried_again_after_its_time_and_not_before(ago, step):
+    revision = revision_of(a_hook())
+    world, _ = begun(a_hook(), run=running(revision), jobs=[a_job(revision)])
+    answer = JobRefused("AdmissionFailing", "no answer", NOW - timedelta(minutes=1), NOW - ago * SECOND)
+    decision = rules.a_hook_begun_runs(replace(world, jobs_refused={f"shop-migrate-{revision}-1": answer}), NOW)
+    assert type(decision.step) is step
+    assert step is StartJob or decision.look_again == (10 - ago) * SECOND
 
 
 def test_a_job_is_looked_for_and_started_also_where_its_spec_is_gone():
@@ -418,6 +456,9 @@ def test_a_mark_is_written_onto_every_deployment_of_what_nobody_goes_back_to_and
     assert rules.what_is_unsafe_is_annotated(replace(live, deployments={}), NOW) is None
     assert rules.what_is_unsafe_is_annotated(remembering(world, retained=(), live=None), NOW) is None
     assert rules.what_is_unsafe_is_annotated(a_release().promoted().world(), NOW) is None
+    unread = {name: replace(d, unsafe={target.stack.revision: "why"}) for name, d in world.deployments.items()}
+    safe = remembering(replace(world, deployments=unread), retained=(replace(target, unsafe="", forced_at=None),))
+    assert rules.what_is_unsafe_is_annotated(safe, NOW) is None, "only what was gone back to by force loses a mark"
 
 
 # --- when a Job goes --------------------------------------------------------------------------------------------------

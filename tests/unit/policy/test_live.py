@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tradingrelease.policy import names
+from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import (
     Ask,
     Asked,
@@ -18,7 +19,7 @@ from tradingrelease.policy.model import (
     Switch,
     scope,
 )
-from tradingrelease.policy.reasons import Cause, Outcome
+from tradingrelease.policy.reasons import Action, Cause, Outcome
 from tradingrelease.policy.rules import live
 from tradingrelease.policy.rules.live import (
     live_is_healthy,
@@ -431,6 +432,14 @@ def test_if_no_pod_of_blue_passes_nothing_is_moved_and_a_person_is_called(age, w
     assert "no pod of component backend passes (HTTP 500)" in decision.because
     without = replace(crashed(watched()), asked={V1.revision: none}, deployments={GREEN.name: GREEN})
     assert live_is_healthy(without, NOW).reason == "BothSidesFail"
+
+
+def test_what_waits_for_a_person_is_told_beside_what_is_done_meanwhile():
+    none = Asked(NOW, frozenset({a_pod(GREEN).uid}), "HTTP 500")
+    failing = replace(crashed(watched()), asked={V1.revision: none})
+    paused = decide(replace(failing, orders=a_release().live().ordered(Action.PAUSE).world().orders), NOW)
+    assert paused.memory.paused
+    assert paused.halted[0] == "BothSidesFail"
 
 
 def test_every_component_of_blue_must_pass_that_live_does_not_share():

@@ -152,6 +152,30 @@ def test_what_is_urgent_goes_on_beside_what_is_refused():
     assert [a.reason for a in decision.memory.answers] == ["Paused"]
 
 
+def test_what_is_refused_is_told_beside_what_is_remembered():
+    world = refusing(a_release().live().candidate(verified=True).world())
+    ordered = a_release().live().candidate(verified=True).ordered(Action.PAUSE).world()
+    decision = decide(replace(ordered, refused=world.refused), NOW)
+    assert decision.memory.paused
+    assert decision.halted[0] == "SwitchRefused"
+
+
+def test_each_of_two_refused_steps_is_told_while_it_is_asked_for():
+    other = {("traffic_has_a_home", "no such step"): next(iter(refusing(edited()).refused.values()))}
+    world = refusing(edited())
+    assert decide(replace(world, refused={**other, **world.refused}), NOW).halted[0] == "WriteRefused"
+    assert decide(replace(world, refused=other), NOW).halted is None
+
+
+@pytest.mark.parametrize("seconds", [0.2, 60])
+def test_a_refusal_whose_time_is_over_asks_for_no_look_of_its_own(seconds):
+    world = a_release().live().world()
+    past = replace(world, refused=refusing(edited()).refused)
+    at = NOW + timedelta(seconds=seconds)
+    assert decide(past, at).look_again == decide(world, at).look_again
+    assert decide(past, NOW).look_again == timedelta(seconds=0.2)
+
+
 def test_nothing_is_done_while_the_mark_of_a_live_service_is_refused():
     """All rules read records and endpoints by that mark."""
     world = a_release().live().candidate(verified=True).world()

@@ -57,6 +57,10 @@ def test_a_gate_marks_the_service_and_lets_it_select_no_pod():
     }
 
 
+def test_a_job_is_started_by_taking_its_suspension_off():
+    assert merged(model.StartJob("job", "u", 7), Resource.JOBS, "job") == {"metadata": {}, "spec": {"suspend": False}}
+
+
 def test_taking_the_mark_off_leaves_traffic_as_it_is():
     body = merged(model.Unmark("backend", 7), Resource.SERVICES, "backend")
     assert body == {"metadata": {"labels": {names.RELEASE: None}, "annotations": {names.RELEASE_UID: None}}}

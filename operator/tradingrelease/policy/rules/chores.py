@@ -309,8 +309,10 @@ def _going(world: World, deployment: Deployment, role: Role, now: datetime) -> R
             return None
         return Retire(deployment.name, deployment.uid, deployment.claims, delete=True)
     failed_at, served = _failed_at(world, deployment)
+    # Two may fail at one time of the clock: the later one was made later.
     newer = any(
-        _failed_at(world, other)[0] > failed_at
+        (_failed_at(world, other)[0], other.created_at, other.name)
+        > (failed_at, deployment.created_at, deployment.name)
         for other in world.deployments.values()
         if other.component == deployment.component
         and other.name != deployment.name
