@@ -11,6 +11,7 @@ from tradingrelease.policy.result import Result, judge, target
 from devcluster import binaries
 from tests.golden.test_transcripts import STORIES
 
+pytestmark = pytest.mark.timeout(900)  # on a new machine kstatus is built first
 ROOT = Path(__file__).parents[2]
 EXPECTED = {Result.READY: "Current", Result.FAILED: "Failed", Result.REFUSED: "Failed"}
 

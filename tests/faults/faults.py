@@ -296,23 +296,32 @@ class Held(AtWrite):
 class Twice(AtWrite):
     """The write is delivered twice: at once, or again when all has come to rest. The operator hears the first answer."""
 
+    WHEN = ("at once", "at rest")
+
+    @classmethod
+    def ways(cls, place: str) -> int:  # noqa: ARG003 - every place
+        """Let it come again at both moments."""
+        return len(cls.WHEN)
+
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
-        self._late = chosen(plan, "at once", "at rest") == "at rest"
+        self._late = chosen(plan, *self.WHEN) == "at rest"
         self._again: Send | None = None
+        self._created = ""
 
     async def strike(self, request, send):
         answer = await send()
         if self._late:
             self._again = send
+            self._created = request.body["metadata"]["name"] if request.verb == "POST" else ""
         else:
             await send()
         return answer
 
     async def at_rest(self):
         again, self._again = self._again, None
-        if again:
-            await again()
+        if again and (await again()).succeeded and self._created:
+            self.brought.add(self._created)
 
 
 class Slow(AtWrite):

@@ -262,7 +262,8 @@ class Proxy:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         place, query = Place.of(request.path), dict(request.query)
-        if place.plural == "secrets" or (place.name and place.namespace != self._namespace):
+        elsewhere = place.namespace != self._namespace and (place.name or request.method in WRITES)
+        if place.plural == "secrets" or elsewhere:
             self.strays.add(f"{request.method} {request.path}")
         if barred := self.fault.barred(request) if self.fault else None:
             return web.Response(status=barred.status, body=barred.body, headers=barred.headers)

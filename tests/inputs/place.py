@@ -18,7 +18,7 @@ from tests.oracle import PROVEN, State, annotation
 
 IMAGE = "registry.example.com/backend"
 WRITES = frozenset({"create", "patch", "update", "delete"})
-MOST_WRITES, WRITES_A_SECOND = 100, 25
+MOST_WRITES, WRITES_A_SECOND = 100, 15
 MOST_LINES, LINES_A_SECOND = 300, 15
 """Measured: at most 44 writes and 120 lines of one test, and 13 writes a second where release follows release."""
 

@@ -74,7 +74,7 @@ def test_a_job_that_a_quota_forbids_is_told_of_and_the_next_version_goes_on(plac
 def unanswered(place, operation):
     """Let the API server ask a webhook about Jobs of this namespace that nobody serves.
 
-    It asks about ConfigMaps as well, which nobody but this test makes: so it is known when it asks.
+    It asks about ConfigMaps as well, which neither the operator nor a test makes: so it is known when it asks.
     """
     name = f"{place.namespace}-nobody"
     rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": [operation], "resources": ["jobs"]}

@@ -83,7 +83,7 @@ def bugs(asked: argparse.Namespace) -> int:
     for bug in BUGS:
         scope = SCOPES[bug.scope]
         with planted(bug):
-            found = search(scope.begin(), scope.play, Limits(asked.states, asked.seconds, asked.depth))
+            found = search(scope.begin(), scope.play, bug.limits)
         print(f"=== {bug.name} (in {scope.name}: {scope.about})\n{found.violation or 'NOT FOUND'}\n")
         missed += found.violation is None
     print(f"{len(BUGS) - missed} of {len(BUGS)} found")

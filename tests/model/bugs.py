@@ -18,6 +18,8 @@ from tradingrelease.policy.pods import not_standing
 from tradingrelease.policy.reasons import Cause, Consent, Progress
 from tradingrelease.policy.rules import candidate, live, orders, switching
 
+from tests.model.search import Limits
+
 
 @dataclass(frozen=True)
 class Bug:
@@ -29,6 +31,11 @@ class Bug:
     """(module, name, what stands there instead)"""
     breaks: str
     """The invariant that it breaks."""
+
+    @property
+    def limits(self) -> Limits:
+        """How it is searched for: liveness is judged as well where it does not speak first."""
+        return Limits(calm=self.breaks not in {"S1", "S10"})
 
 
 @contextmanager
@@ -214,7 +221,7 @@ BUGS = (
     Bug("claim without fence", "revert", ((writes, "needs_fence", _never),), "S1"),
     Bug("scaling to zero outside the delete rule", "abort", ((writes, "retire", _zero_is_no_delete),), "S1"),
     Bug("an undo without a claim", "half way", ((acts, "allows", _all_but(Cause.UNDO)),), "S1"),
-    Bug("a drift repair without a claim", "redirected", ((acts, "allows", _all_but(Cause.REPAIR)),), "S1"),
+    Bug("a drift repair without a claim", "put back late", ((acts, "allows", _all_but(Cause.REPAIR)),), "S1"),
     Bug(
         "a delete that looks only at its own spec's Services",
         "left out",
@@ -250,14 +257,14 @@ BUGS = (
     Bug("a former candidate that nobody clears away", "revert", (_without("CHORES", policy.leftovers_go),), "S5"),
     Bug(
         "a Service that is written before it is marked",
-        "recreated",
+        "made again",
         (_without("URGENT", policy.what_serves_is_marked), _without("PROGRESS", policy.services_are_marked)),
         "S6",
     ),
-    Bug("a selector that nobody puts back", "redirected", (_without("URGENT", policy.selectors_are_ours),), "S10"),
+    Bug("a selector that nobody puts back", "put back late", (_without("URGENT", policy.selectors_are_ours),), "S10"),
     Bug(
-        "a selector that nobody puts back, and no word of it",
-        "redirected",
+        "a selector that nobody puts back, told by liveness",
+        "put back late",
         (_without("URGENT", policy.selectors_are_ours),),
         "liveness",
     ),

@@ -351,14 +351,14 @@ SCOPES: dict[str, Scope] = {
             {"hold Retire": 1, "tick": 1},
         ),
         Scope(
-            "redirected",
+            "put back late",
             "others make a Service select blue, which is put back late, and a person orders a rollback meanwhile",
             watched,
             Play(orders=(Action.ROLLBACK,), prompt=True, others_select=component_revision(V1)),
             {"redirect": 1, "hold Switch": 1, "tick": 2},
         ),
         Scope(
-            "recreated",
+            "made again",
             "others delete the Service of a release that is about to be switched, and make it again without our mark",
             switching,
             Play(prompt=True),

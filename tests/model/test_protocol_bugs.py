@@ -16,10 +16,14 @@ def test_a_planted_bug_is_found(bug):
     """Shows the way there with `pytest -rP` (or `python -m tests.model --bugs`)."""
     scope = SCOPES[bug.scope]
     with planted(bug):
-        found = search(scope.begin(), scope.play, Limits(calm=bug.breaks not in {"S1", "S10"}))
+        found = search(scope.begin(), scope.play, bug.limits)
     print(found.violation)
     assert found.violation is not None, f"{bug.name}: {found.outcome} after {found.states} states"
     assert found.violation.text.startswith(bug.breaks), str(found.violation)
+
+
+def test_no_two_worlds_have_one_name():
+    assert not SCOPES.keys() & DEEP.keys()
 
 
 @pytest.mark.parametrize("name", DIRECTED)

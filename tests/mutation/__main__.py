@@ -1,6 +1,7 @@
 """`make mutation`: puts small faults into what decides, writes and judges, and sees whether a test notices each.
 
-What was found is kept in `.mutation/`, so a run that was broken off goes on where it was. Ends with the survivors and
+What was found is kept in `.mutation/`, so a run that was broken off goes on where it was, and modules may be tried side
+by side (`python -m tests.mutation hooks.py` beside others); a last run of all sums them up. Ends with the survivors and
 a table; exit code 1 where the score is below 95 %, or where `survivors.toml` names what does not survive any more.
 """
 
@@ -42,7 +43,8 @@ SLOW = (
     *(f"tests/unit/policy/test_{name}.py" for name in ("properties", "memory", "convergence")),
     "tests/golden/test_verdicts.py",
 )
-"""Tests of thousands of examples, or that tell every story: left out of a first look."""
+"""Tests of thousands of examples, or that tell every story. What survives would take minutes in them, and a score
+without them is a lower bound: they could only notice more."""
 EVERY = 5.0
 """Seconds between two lines of progress."""
 
@@ -69,10 +71,10 @@ class Found:
 class Run:
     """A pytest plugin that takes the place of the loop over the tests."""
 
-    def __init__(self, paths: Sequence[str], again: bool, quick: bool) -> None:
-        self.paths, self.again, self.quick = paths, again, quick
+    def __init__(self, paths: Sequence[str], again: bool, slow: bool) -> None:
+        self.paths, self.again, self.slow = paths, again, slow
         self.found: list[Found] = []
-        self.digest = f"{digest()}{' quick' if quick else ''}"
+        self.digest = f"{digest()}{' slow' if slow else ''}"
 
     def pytest_configure(self) -> None:
         """Let hypothesis always try the same examples, and make none smaller: that one fails is enough."""
@@ -120,8 +122,8 @@ class Run:
         return found
 
     def _own(self, mutant: Mutant, chosen: list[int], items: Sequence[pytest.Item]) -> list[int]:
-        """Leave a constant, which any test might notice, to the tests of its own module in a first look."""
-        if not self.quick or mutant.place != MODULE:
+        """Leave a constant, which any test might notice, to the tests of its own module."""
+        if self.slow or mutant.place != MODULE:
             return chosen
         own = f"test_{Path(mutant.path).stem.removesuffix('s')}"
         return [n for n in chosen if items[n].path.name.startswith(own)] or chosen
@@ -215,13 +217,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help="ends of paths, as policy/writes.py; all by default")
     parser.add_argument("--again", action="store_true", help="trust what was killed before the last change")
-    parser.add_argument("--quick", action="store_true", help="leave out tests that take long: a first look")
+    parser.add_argument("--slow", action="store_true", help="let tests try as well that take long; hours")
     asked = parser.parse_args()
     paths = [p for p in MODULES if not asked.modules or any(p.endswith(m) for m in asked.modules)]
     if not paths:
         sys.exit(f"no such module; there are: {', '.join(MODULES)}")
-    run = Run(paths, asked.again, asked.quick)
-    ignored = [f"--ignore={path}" for path in SLOW] if asked.quick else []
+    run = Run(paths, asked.again, asked.slow)
+    ignored = [f"--ignore={path}" for path in SLOW] if not asked.slow else []
     # How a test failed is never shown: to compare and print whole worlds would take longer than the test.
     code = pytest.main(
         ["-q", "-s", "-p", "no:cacheprovider", "--assert=plain", "--tb=native", *ignored, *TESTS], plugins=[run]

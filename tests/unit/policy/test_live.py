@@ -7,6 +7,7 @@ import pytest
 from tradingrelease.policy import names
 from tradingrelease.policy.decide import decide
 from tradingrelease.policy.model import (
+    Annotate,
     Ask,
     Asked,
     ConfirmDead,
@@ -440,6 +441,10 @@ def test_what_waits_for_a_person_is_told_beside_what_is_done_meanwhile():
     paused = decide(replace(failing, orders=a_release().live().ordered(Action.PAUSE).world().orders), NOW)
     assert paused.memory.paused
     assert paused.halted[0] == "BothSidesFail"
+    marked = replace(failing, memory=replace(failing.memory, live=replace(failing.memory.live, unsafe="a migration")))
+    written = decide(marked, NOW)
+    assert isinstance(written.step, Annotate)
+    assert written.halted[0] == "BothSidesFail"
 
 
 def test_every_component_of_blue_must_pass_that_live_does_not_share():

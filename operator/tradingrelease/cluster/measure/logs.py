@@ -1,8 +1,8 @@
 """Follows the logs of the pods that are judged, and of no others, through the API server.
 
-Each log is read twice: a stream follows it, so that nothing is lost when it is rotated, and each measurement reads it
-to its end, which proves that it can be read and that nothing is behind. A stream may end at any time (a container that
-is started again, an API server that goes away); lines that come twice are taken once (lines.py).
+Each log is read twice: a stream follows it, so that no whole line is lost when it is rotated, and each measurement
+reads it to its end, which proves that it can be read and that nothing is behind. A stream may end at any time (a
+container that is started again, an API server that goes away); lines that come twice are taken once (lines.py).
 """
 
 import asyncio
