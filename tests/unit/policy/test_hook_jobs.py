@@ -401,6 +401,28 @@ def test_a_job_that_cannot_be_created_for_its_whole_time_fails_its_hook(run, sin
     assert notes == [("HookFailed", True, f"hook migrate of version 2.0.0 (BeforeGreen) failed: {words}")]
 
 
+@pytest.mark.parametrize(
+    ("job", "message", "told"),
+    [
+        ({}, "", True),
+        ({}, "AdmissionFailing: its Job cannot be started: no answer", False),
+        ({"suspended": False}, "", False),
+        ({"uid": "another"}, "", False),
+    ],
+    ids=["first", "known", "it runs", "another Job"],
+)
+def test_that_a_job_cannot_be_started_is_told_once_and_of_no_other(job, message, told):
+    revision = revision_of(a_hook())
+    run = replace(running(revision), message=message)
+    world, _ = begun(a_hook(), run=run, jobs=[a_job(revision, **job)])
+    answer = JobRefused("AdmissionFailing", "no answer", NOW - SECOND, NOW)
+    found, notes = seen(replace(world, jobs_refused={f"shop-migrate-{revision}-1": answer}))
+    words = "AdmissionFailing: its Job cannot be started: no answer"
+    assert found[0].message == (words if told else message)
+    waits = f"hook migrate of version 2.0.0 (BeforeGreen) waits: {words}"
+    assert notes == ([("AdmissionFailing", True, waits)] if told else [])
+
+
 def test_a_webhook_is_no_job_that_cannot_be_created():
     world, revision = begun(a_hook(webhook=WEBHOOK, timeout="1s"), run=HookRun("migrate", Moment.BEFORE_GREEN))
     answer = JobRefused("JobForbidden", "quota", NOW - 60 * SECOND, NOW)
