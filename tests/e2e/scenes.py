@@ -86,6 +86,12 @@ def of_version(state: State, version: str, component: str = "backend") -> Json |
     return next((d for d in state.deployments(component=component) if annotation(d, wanted) == version), None)
 
 
+def is_reached(state: State) -> bool:
+    """Tell whether the slices name the pods that the Service selects, and no others: they are told of after it."""
+    pods = {pod["metadata"]["name"] for pod in state.pods(state.selected("backend"))}
+    return state.endpoints("backend") == pods != set()
+
+
 def names(state: State) -> list[str]:
     """Return the names of the release's own Deployments."""
     return [d["metadata"]["name"] for d in state.deployments()]

@@ -10,6 +10,7 @@ from tests.e2e.scenes import (
     component_revision,
     first,
     go_live,
+    is_reached,
     names,
     of_version,
     outcome,
@@ -233,12 +234,6 @@ def after_a_rollback(arena, **spec):
     state = switch_to(arena, "2", part("2", breakable(version="2")), **spec)
     spoil(state.pods(state.selected("backend")))
     arena.until(lambda s: s.live() == "1" and s.latched() == ["2"] and is_reached(s), "version 1 serves again", 60)
-
-
-def is_reached(state):
-    """Whether the slices name the pods that the Service selects, and no others: they are told of after it."""
-    pods = {pod["metadata"]["name"] for pod in state.pods(state.selected("backend"))}
-    return state.endpoints("backend") == pods != set()
 
 
 PHASES = [adopting, deploying, verifying, watching, proven, after_a_rollback]

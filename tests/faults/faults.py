@@ -247,7 +247,26 @@ class Unauthorized(Refused):
     status, reason = 401, "Unauthorized"
 
 
-class Held(AtWrite):
+class Late(AtWrite):
+    """A write of which a copy is still on its way: at the latest it lands when all has come to rest."""
+
+    def __init__(self, plan: Plan, hands: Hands) -> None:
+        super().__init__(plan, hands)
+        self._held: Send | None = None
+        self._created = ""
+
+    def hold(self, request: Asked, send: Send) -> None:
+        """Keep a copy back."""
+        self._held = send
+        self._created = request.body["metadata"]["name"] if request.verb == "POST" else ""
+
+    async def at_rest(self):
+        held, self._held = self._held, None
+        if held and (await held()).succeeded and self._created:
+            self.brought.add(self._created)
+
+
+class Held(Late):
     """The write is held back, the operator dies, and the write lands in the next life.
 
     When it lands is chosen by the plan: once the new process has read everything and is about to write, after its
@@ -270,12 +289,9 @@ class Held(AtWrite):
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
         self._lands = self.lands(plan)
-        self._held: Send | None = None
-        self._created = ""
 
     async def strike(self, request, send):
-        self._held = send
-        self._created = request.body["metadata"]["name"] if request.verb == "POST" else ""
+        self.hold(request, send)
         self.hands.kill()
         raise NoAnswer
 
@@ -287,13 +303,8 @@ class Held(AtWrite):
             await self.at_rest()
         return answer
 
-    async def at_rest(self):
-        held, self._held = self._held, None
-        if held and (await held()).succeeded and self._created:
-            self.brought.add(self._created)
 
-
-class Twice(AtWrite):
+class Twice(Late):
     """The write is delivered twice: at once, or again when all has come to rest. The operator hears the first answer."""
 
     WHEN = ("at once", "at rest")
@@ -306,22 +317,14 @@ class Twice(AtWrite):
     def __init__(self, plan: Plan, hands: Hands) -> None:
         super().__init__(plan, hands)
         self._late = chosen(plan, *self.WHEN) == "at rest"
-        self._again: Send | None = None
-        self._created = ""
 
     async def strike(self, request, send):
         answer = await send()
         if self._late:
-            self._again = send
-            self._created = request.body["metadata"]["name"] if request.verb == "POST" else ""
+            self.hold(request, send)
         else:
             await send()
         return answer
-
-    async def at_rest(self):
-        again, self._again = self._again, None
-        if again and (await again()).succeeded and self._created:
-            self.brought.add(self._created)
 
 
 class Slow(AtWrite):

@@ -98,7 +98,7 @@ class Keeper:
     def _ended(self, code: int) -> None:
         self._told("STOPPED")
         self.exits.append(code)
-        killed = code == -signal.SIGKILL and len([c for c in self.exits if c == code]) <= self._kills
+        killed = code == -signal.SIGKILL and self.exits.count(code) <= self._kills
         if not (self._released or killed or (code == 1 and any(GOES_ON_PURPOSE in line for line in self.words(3)))):
             self.crashes.append(f"exit code {code}")
         if not self._released and self.starts < MOST_STARTS:

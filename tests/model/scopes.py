@@ -256,7 +256,7 @@ def asking_people() -> State:
 
 
 def watched() -> State:
-    """Return 2.0.0 in a long watch, and nothing left to do: a proven 1.0.0 is retained, the preview is gone."""
+    """Return 2.0.0 in a long watch, its preview gone, and a proven 1.0.0 beside it."""
     state = until(beginning(spec(V1)), Play(), proven)
     state = until(moves.apply(state, spec(V2, watch={"for": "1h", "deadAfter": "5s"})), Play(), live)
     return until(state, Play(), lambda s: not any(service.preview_of for service in s.services))
